@@ -1,0 +1,1 @@
+"""What people look at: `words` and `frames` prepare stored rows, `figures` draws them, `report` makes the offline page."""

@@ -1,0 +1,119 @@
+"""What goes into the store and what comes out: plain frozen dataclasses, free of SQL.
+
+A `...Result` is what a caller writes; the `...Row` of the same noun adds what the store knows. JSON fields hold
+dicts, lists, text, booleans, None and finite numbers. Times are aware and in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+StudyState = Literal["queued", "running", "done", "infeasible", "cancelled", "failed"]
+FinalState = Literal["done", "infeasible", "cancelled", "failed"]
+TrialState = Literal["done", "infeasible", "failed"]
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """A study: `digest` is that of the canonical request, `kernel_digest` that of the code which simulates."""
+
+    id: str
+    name: str
+    digest: str
+    state: StudyState
+    request: dict[str, Any]
+    seed: int
+    versions: dict[str, Any]
+    kernel_digest: str
+    summary: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One deployment as scored; `key` is its canonical key (2,000 bytes at most), `fidelity` the requests per run."""
+
+    key: str
+    state: TrialState
+    deployment: dict[str, Any]
+    kernel_digest: str
+    seed: int
+    reason: str | None = None
+    fidelity: int = 0
+    capacity_rps: float | None = None
+    capacity_low_rps: float | None = None
+    capacity_high_rps: float | None = None
+    capacity_level: float | None = None
+    saturated_rps: float | None = None
+    binding: str | None = None
+    bill: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    objectives: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow(TrialResult):
+    """A stored trial; `number` counts from 0 within its study and outlives a new scoring."""
+
+    id: int
+    study_id: str
+    number: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointResult:
+    """An operating point: a deployment at an arrival rate; `rank` orders the frontier, `tied` marks the undecided."""
+
+    rate_rps: float
+    metrics: dict[str, Any]
+    objectives: dict[str, Any]
+    on_frontier: bool = False
+    rank: int | None = None
+    tied: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRow(PointResult):
+    """A stored operating point."""
+
+    id: int
+    study_id: str
+    trial_id: int
+
+
+@dataclass(frozen=True)
+class TrialPoint:
+    """An operating point beside the trial that it belongs to."""
+
+    point: PointRow
+    trial: TrialRow
+
+
+@dataclass(frozen=True)
+class StudyLine:
+    """A study as a list shows it: trials counted by state, and the first point of the frontier."""
+
+    study: StudyRow
+    trials: Mapping[TrialState, int]
+    best: TrialPoint | None
+
+
+def values_of(result: TrialResult | PointResult) -> dict[str, Any]:
+    """Returns the fields by name, not copied: what `asdict` copies in depth costs more than the write."""
+    return {item.name: getattr(result, item.name) for item in fields(result)}
+
+
+def row_of(cls: type[Row], stored: object) -> Row:
+    """Returns the dataclass `cls` filled from the attributes of a loaded record."""
+    return cls(**{item.name: getattr(stored, item.name) for item in fields(cls)})  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""The tables: studies, their trials, and the trials' operating points."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from db.rows import StudyState, TrialState
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time kept in UTC; SQLite has no time zones, so there it is stored without and read back with."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Returns the time in UTC; raises ValueError for a time without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time needs a time zone")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Returns the aware time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """The tables' common types; every constraint has a name, which SQLite needs to alter it later."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 (read once by SQLAlchemy)
+        dict[str, Any]: JSON(none_as_null=True),
+        list[dict[str, Any]]: JSON(none_as_null=True),
+        datetime: UtcDateTime(),
+        float: Double(),
+        str: Text(),
+    }
+
+
+class Study(Base):
+    """One search request and where it stands."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'running', 'done', 'infeasible', 'cancelled', 'failed')", name="state"),
+        Index(None, "created_at", "id"),
+        Index(None, "digest", "seed"),
+        Index(None, "name"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(128))
+    state: Mapped[StudyState] = mapped_column(String(16))
+    request: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    versions: Mapped[dict[str, Any]]
+    kernel_digest: Mapped[str] = mapped_column(String(128))
+    summary: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Trial(Base):
+    """One deployment of a study as it was last scored."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        CheckConstraint("state IN ('done', 'infeasible', 'failed')", name="state"),
+        UniqueConstraint("study_id", "key"),
+        UniqueConstraint("study_id", "number"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    key: Mapped[str]
+    state: Mapped[TrialState] = mapped_column(String(16))
+    reason: Mapped[str | None]
+    deployment: Mapped[dict[str, Any]]
+    fidelity: Mapped[int]
+    capacity_rps: Mapped[float | None]
+    capacity_low_rps: Mapped[float | None]
+    capacity_high_rps: Mapped[float | None]
+    capacity_level: Mapped[float | None]
+    saturated_rps: Mapped[float | None]
+    binding: Mapped[str | None]
+    bill: Mapped[dict[str, Any] | None]
+    metrics: Mapped[dict[str, Any] | None]
+    curve: Mapped[list[dict[str, Any]]]
+    objectives: Mapped[dict[str, Any]]
+    memory: Mapped[dict[str, Any] | None]
+    provenance: Mapped[dict[str, Any]]
+    kernel_digest: Mapped[str] = mapped_column(String(128))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Point(Base):
+    """One deployment at one arrival rate: what a frontier is made of."""
+
+    __tablename__ = "points"
+    __table_args__ = (Index(None, "study_id", "on_frontier", "rank"), Index(None, "trial_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
+    rate_rps: Mapped[float]
+    metrics: Mapped[dict[str, Any]]
+    objectives: Mapped[dict[str, Any]]
+    on_frontier: Mapped[bool]
+    rank: Mapped[int | None]
+    tied: Mapped[bool]

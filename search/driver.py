@@ -1,0 +1,208 @@
+"""A study from its request to its frontier: screen, rescore what the interval does not rule out, publish the finalists.
+
+Every trial is stored as it ends. A study that was stopped is resumed by running it again: what is stored at a phase's
+fidelity is not run again, and since all choices follow from the seed, the frontier is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from search.executor import Executor, Failed
+from search.fidelity import FINAL, RESCORE, SCREEN, Fidelity
+from search.frontier import not_ruled_out, pareto, ties
+from search.ledger import Ledger, Ranked
+from search.objectives import Objective, OperatingPoint
+from search.progress import Phase, Progress
+from search.request import SearchRequest
+from search.samplers import Sampler, create
+from search.space import Space
+from search.trial import Scored, Task, evaluate
+from simulator.spec.deployment import Resolved
+
+# Enough for a worker each and few enough for the sampler to learn; fixed, so that a seed gives the same study anywhere.
+BATCH = 16
+# Seeds of finalists lie far from those that chose them, so that a lucky draw is not counted twice.
+FRESH_SEEDS = 10_000
+MOST_FINALISTS = 16
+
+
+class Stopped(Exception):
+    """The study was asked to stop; what has finished is stored."""
+
+
+class Study:
+    """One run of a study on an executor."""
+
+    def __init__(
+        self,
+        request: SearchRequest,
+        ledger: Ledger,
+        executor: Executor,
+        report: Callable[[Progress], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self.request, self.ledger, self.executor, self.report, self.stop = request, ledger, executor, report, stop
+        self.space: Space = request.build_space()
+        self.objectives: tuple[Objective, ...] = request.objective_list
+        self.started = time.monotonic()
+        self.best: str | None = None
+        self._best_value = float("nan")
+        self.sampler_sentence = ""
+
+    def run(self) -> list[Ranked]:
+        """Returns every operating point of the finalists, the frontier marked and ranked; raises Stopped."""
+        screened = self.screen()
+        rescored = self.phase("rescore", RESCORE, self.still_open(screened, SCREEN), self.request.seed)
+        finalists = self.finalists(rescored)
+        final = self.phase("final", FINAL, finalists, self.request.seed + FRESH_SEEDS)
+        published = {s.task.key for s in final}
+        others = [s for s in rescored if s.task.key not in published]
+        return [*self.rank(final), *(_beaten(s, point) for s in others for point in s.points)]
+
+    def screen(self) -> list[Scored]:
+        """Returns every trial that the sampler asked for, scored on few requests."""
+        problem = self.request.problem(self.space)
+        sampler = create(self.request.sampler, problem)
+        self.sampler_sentence = sampler.sentence
+        scored: list[Scored] = []
+        while len(scored) < self.request.budget.trials:
+            asked = sampler.ask(min(self._batch(sampler), self.request.budget.trials - len(scored)))
+            if not asked:
+                if not scored:
+                    raise self.space.nothing_legal()
+                break
+            self.report(self._progress("screen", len(scored), len(scored) + len(asked), sampler.sentence))
+            done = self.phase("screen", SCREEN, asked, self.request.seed, first=len(scored))
+            sampler.tell([(result.task.deployment, self._told(result)) for result in done])
+            scored += done
+        return scored
+
+    def _batch(self, sampler: Sampler) -> int:
+        return BATCH if sampler.learns else self.request.budget.trials
+
+    def phase(self, name: Phase, fidelity: Fidelity, deployments: Sequence[Resolved], seed: int, first: int = 0) -> list[Scored]:
+        """Returns the deployments scored at a fidelity, in their order; raises Stopped when asked to stop."""
+        tasks = [
+            Task(self.request, deployment, fidelity, self.ledger.number(deployment, first + place), seed)
+            for place, deployment in enumerate(deployments)
+        ]
+        results: dict[int, Scored] = {}
+        left: list[int] = []
+        for place, task in enumerate(tasks):
+            stored = self.ledger.recall(task)
+            if stored is None:
+                left.append(place)
+            else:
+                results[place] = stored
+        begun = time.monotonic()
+        for done, (index, outcome) in enumerate(
+            self.executor.map_unordered(evaluate, [tasks[place] for place in left], stop=self.stop), start=1
+        ):
+            task = tasks[left[index]]
+            scored = outcome if isinstance(outcome, Scored) else _failed(task, outcome)
+            results[left[index]] = scored
+            self.ledger.record(scored, self.values_of(scored), self._told(scored))
+            self._note_best(scored)
+            pace = (time.monotonic() - begun) / done
+            self.report(self._progress(name, first + len(results), first + len(tasks), None, pace * (len(left) - done)))
+        if len(results) < len(tasks):
+            raise Stopped
+        return [results[place] for place in range(len(tasks))]
+
+    def still_open(self, scored: Sequence[Scored], fidelity: Fidelity) -> list[Resolved]:
+        """Returns the deployments that the intervals of a fidelity do not rule out of the frontier, in their order."""
+        rows = [(place, self._values(point)) for place, s in enumerate(scored) for point in s.points]
+        rows = [(place, values) for place, values in rows if not np.isnan(values).any()]
+        if not rows:
+            return []
+        values = np.array([row for _, row in rows])
+        half = values * np.array([self._spread(objective, fidelity) for objective in self.objectives])
+        is_open = not_ruled_out(values - half, values + half, [o.direction for o in self.objectives])
+        places = sorted({place for (place, _), flag in zip(rows, is_open, strict=True) if flag})
+        return [scored[place].task.deployment for place in places]
+
+    def finalists(self, rescored: Sequence[Scored]) -> list[Resolved]:
+        """Returns the deployments to publish: those still open, the best on any objective first, up to a fixed number."""
+        kept = set(self.still_open(rescored, RESCORE))
+        candidates = [s for s in rescored if s.task.deployment in kept]
+        by_objective = [self._sorted_by(candidates, place) for place in range(len(self.objectives))]
+        in_turn = dict.fromkeys(s.task.deployment for row in zip(*by_objective, strict=True) for s in row)
+        return list(in_turn)[:MOST_FINALISTS]
+
+    def _sorted_by(self, scored: Sequence[Scored], place: int) -> list[Scored]:
+        sign = 1 if self.objectives[place].direction == "minimize" else -1
+        return sorted(scored, key=lambda s: (min(sign * self._values(p)[place] for p in s.points), s.task.number))
+
+    def rank(self, final: Sequence[Scored]) -> list[Ranked]:
+        """Returns the finalists' operating points, the Pareto set marked, ranked by the first objective and tied by intervals."""
+        pairs = [(s, point) for s in final for point in s.points]
+        if not pairs:
+            return []
+        values = np.array([self._values(point) for _, point in pairs])
+        directions = [o.direction for o in self.objectives]
+        member = pareto(values, directions)
+        half = values[:, 0] * np.array([_relative_half(s) for s, _ in pairs])
+        level = np.where(member, values[:, 0], np.nan)
+        tied = ties(level, level - half, level + half, directions[0])
+        sign = 1.0 if directions[0] == "minimize" else -1.0
+        order = sorted(np.flatnonzero(member), key=lambda i: (sign * values[i, 0], tuple(values[i, 1:]), pairs[i][1].trial))
+        ranks = {int(i): place for place, i in enumerate(order, start=1)}
+        return [
+            Ranked(s, point, bool(member[i]), ranks.get(i), bool(tied[i]) and int(tied.sum()) > 1)
+            for i, (s, point) in enumerate(pairs)
+        ]
+
+    def _values(self, point: OperatingPoint) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.array([_number(objective.value(point)) for objective in self.objectives])
+
+    def values_of(self, scored: Scored) -> list[dict[str, float | None]]:
+        """Returns the objectives of every point of a trial, by name."""
+        return [{o.name: o.value(point) for o in self.objectives} for point in scored.points]
+
+    def _told(self, scored: Scored) -> tuple[float, ...] | None:
+        """Returns what the sampler learns of a trial: its best point on the first objective, None when infeasible."""
+        rows = [tuple(map(float, self._values(point))) for point in scored.points]
+        rows = [row for row in rows if not any(np.isnan(row))]
+        sign = 1 if self.objectives[0].direction == "minimize" else -1
+        return min(rows, key=lambda row: sign * row[0], default=None)
+
+    def _spread(self, objective: Objective, fidelity: Fidelity) -> float:
+        return fidelity.latency_spread if objective.unit == "s" else fidelity.spread
+
+    def _note_best(self, scored: Scored) -> None:
+        told = self._told(scored)
+        if told is None:
+            return
+        sign = 1 if self.objectives[0].direction == "minimize" else -1
+        if self.best is None or sign * told[0] < sign * self._best_value:
+            self._best_value = told[0]
+            d = scored.deployment
+            self.best = (
+                f"{d.replicas}x {d.device} TP{d.tensor_parallel_size} {d.scheduler} {d.max_num_batched_tokens} tok: "
+                f"{told[0]:.4g} {self.objectives[0].unit}"
+            )
+
+    def _progress(self, phase: Phase, done: int, total: int, sentence: str | None, left_s: float | None = None) -> Progress:
+        return Progress(phase, done, total, self.best, time.monotonic() - self.started, left_s, sentence)
+
+
+def _beaten(scored: Scored, point: OperatingPoint) -> Ranked:
+    return Ranked(scored, point, on_frontier=False, rank=None, tied=False)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _relative_half(scored: Scored) -> float:
+    """Returns half the width of the trial's interval over its capacity; 0 where a demand fixes the load."""
+    capacity = scored.capacity
+    return (capacity.high - capacity.low) / 2 / capacity.value if capacity and capacity.value > 0 else 0.0
+
+
+def _failed(task: Task, outcome: Failed) -> Scored:
+    return Scored(task, task.deployment, reason=outcome.error, broken=True)

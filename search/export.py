@@ -1,0 +1,65 @@
+"""A study as a file: rows for a spreadsheet, one JSON document, or a report for a browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from db.rows import StudyRow, TrialPoint, TrialRow
+from search import documents
+from search.output import as_json, target
+from simulator.errors import InputError
+
+KINDS = ("csv", "json", "html")
+CHOICES = "one of --csv, --json and --html"
+
+
+def kind_of(asked: Mapping[str, bool], file: Path | None) -> str:
+    """Returns the kind that an option asks for, else that of the file's ending; raises InputError when it is not clear."""
+    kinds = [kind for kind in KINDS if asked[kind]]
+    if len(kinds) > 1:
+        raise InputError("--" + kinds[1], f"with --{kinds[0]}", CHOICES)
+    ending = "" if file is None else file.suffix.lower().removeprefix(".")
+    kind = kinds[0] if kinds else ending
+    if kind not in KINDS:
+        raise InputError(
+            "FILE", "nothing" if file is None else str(file), f"{CHOICES}, or a name that ends in .csv, .json or .html"
+        )
+    if kind == "html" and file is None:
+        raise InputError("FILE", "nothing", "the name of a file after --html")
+    return kind
+
+
+def write(kind: str, file: Path | None, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> None:
+    """Writes a study to `file`, or to standard output where it is None; raises InputError when it cannot be written."""
+    if kind == "html":
+        assert file is not None, "kind_of asked for it"
+        _write_report(file, study, trials, points)
+        return
+    text = _csv(trials, points) if kind == "csv" else as_json(documents.whole(study, trials, points)) + "\n"
+    if file is None:
+        sys.stdout.write(text)
+        return
+    with target(file, "FILE") as out:
+        out.write(text)
+
+
+def _csv(trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> str:
+    rows = documents.rows(trials, points)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(documents.CSV_FIRST), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _write_report(file: Path, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> None:
+    try:
+        from dashboard.report import write_report
+
+        write_report(file, study, trials, points)
+    except OSError as error:
+        raise InputError("FILE", str(file), f"a file that can be written ({error.strerror or error})") from None

@@ -1,0 +1,100 @@
+"""What there is to choose from: names by kind, a summary of each, and the text that says what one is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search import executor, objectives, samplers
+from simulator import catalog
+from simulator.errors import unknown_name
+from simulator.spec.base import Spec, read_yaml
+from simulator.spec.device import Device
+from simulator.spec.engine import EngineProfile
+from simulator.spec.model import Model
+from simulator.spec.prices import PriceBook
+from simulator.spec.workload import Preset
+
+ROOT = Path(__file__).parents[1]
+OWN: Mapping[str, Callable[[], tuple[str, ...]]] = {
+    "executors": executor.names,
+    "objectives": objectives.names,
+    "samplers": samplers.names,
+}
+FOLDERS = {**catalog.CODE, "executors": "search.executor", "samplers": "search.samplers"}
+KINDS = tuple(sorted([*catalog.DATA, *catalog.CODE, *OWN]))
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Returns the sorted names of a kind; raises InputError, listing the kinds, for an unknown one."""
+    if kind not in KINDS:
+        raise unknown_name("KIND", kind, KINDS)
+    return OWN[kind]() if kind in OWN else catalog.names(kind)
+
+
+def summary(kind: str, name: str) -> str:
+    """Returns what a name stands for in one line."""
+    if kind in catalog.DATA:
+        return _noun(catalog.load(kind, name, catalog.DATA[kind], "NAME"))
+    if kind == "objectives":
+        return objectives.load(name, "NAME").title
+    return _docstring(kind, name).partition("\n")[0]
+
+
+def describe(kind: str, name: str) -> str:
+    """Returns all that is known of a name: the text of its file, or what its code says of itself."""
+    _check(kind, name)
+    if kind in catalog.DATA:
+        return _data_file(kind, name).read_text(encoding="utf-8")
+    if kind == "objectives":
+        found = objectives.load(name, "NAME")
+        needs = ", needs a price book" if found.needs_prices else ""
+        return f"{found.title}\n{found.direction}, in {found.unit}{needs}\n"
+    return _docstring(kind, name) + "\n"
+
+
+def document(kind: str, name: str | None = None) -> dict[str, Any]:
+    """Returns the names of a kind with their summaries, or one of them with its fields where it is data."""
+    if name is None:
+        return {"kind": kind, "items": [{"name": one, "summary": summary(kind, one)} for one in names(kind)]}
+    _check(kind, name)
+    about: dict[str, Any] = {"kind": kind, "name": name, "summary": summary(kind, name)}
+    if kind in catalog.DATA:
+        return {**about, "fields": read_yaml(_data_file(kind, name), "NAME")}
+    if kind == "objectives":
+        found = objectives.load(name, "NAME")
+        return {**about, "direction": found.direction, "unit": found.unit, "needs_prices": found.needs_prices}
+    return {**about, "text": _docstring(kind, name)}
+
+
+def _check(kind: str, name: str) -> None:
+    if name not in names(kind):
+        raise unknown_name("NAME", name, names(kind))
+
+
+def _data_file(kind: str, name: str) -> Path:
+    return catalog.ROOT / "data" / kind / f"{name}.yaml"
+
+
+def _docstring(kind: str, name: str) -> str:
+    # Parsed and not imported: a scheduler would bring the compiler along.
+    path = ROOT.joinpath(*FOLDERS[kind].split("."), f"{name}.py")
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def _noun(noun: Spec) -> str:
+    match noun:
+        case Device():
+            memory, bandwidth = noun.memory_bytes / 2**30, noun.memory_bandwidth_bytes_per_s / 1e12
+            return f"{noun.vendor} {noun.architecture}, {memory:.0f} GiB, {bandwidth:.2f} TB/s"
+        case Model():
+            return f"{noun.num_hidden_layers} layers, hidden size {noun.hidden_size}, up to {noun.max_position_embeddings:,} tokens"
+        case EngineProfile():
+            return f"{noun.engine} {noun.version}"
+        case PriceBook():
+            return f"{noun.date}, {noun.term.replace('_', ' ')}, {len(noun.instances)} instances with {', '.join(noun.devices)}"
+        case Preset():
+            return noun.title
+    return ""

@@ -1,0 +1,12 @@
+"""Dollars per million output tokens at the point's rate."""
+
+from search.objectives import OperatingPoint
+
+DIRECTION = "minimize"
+UNIT = "USD per million output tokens"
+NEEDS_PRICES = True
+
+
+def value(point: OperatingPoint) -> float | None:
+    """Returns the rent over the output tokens served in the same time."""
+    return point.metrics.usd_per_million_output_tokens

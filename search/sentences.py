@@ -1,0 +1,129 @@
+"""What a study found, in sentences: what binds the winner, what the next one costs, where its times come from."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from db.rows import StudyRow, TrialPoint, TrialRow
+from simulator.cli import HOURS_A_MONTH, digits, dollars, seconds
+from simulator.optime.provenance import KINDS
+
+MOST_REASONS = 5
+
+
+def heading(study: StudyRow) -> str:
+    """Returns the study's name, model, SLO and demand in one line."""
+    request = study.request
+    slo = ", ".join(f"{term} <= {limit:g} s" for term, limit in request["slo"].items())
+    demand = request.get("demand")
+    load = f" at {demand['rate_rps']:g} req/s" if demand else ""
+    return f"{study.name} ({study.id}): {request['model']}{load}, {slo}"
+
+
+def state_line(study: StudyRow, trials: Sequence[TrialRow]) -> str | None:
+    """Returns how far a study is that has not ended well, or None."""
+    if study.state == "done":
+        return None
+    return f"the study is {study.state}: {len(trials)} trials are stored"
+
+
+def binding_line(winner: TrialPoint, slo: Mapping[str, float]) -> str | None:
+    """Returns what keeps the winner from more load, and how near it is to its limit; None where that was not stored."""
+    trial = winner.trial
+    if trial.binding is None:
+        return None
+    at = winner.point.rate_rps if trial.capacity_rps is None else trial.capacity_rps
+    rate = f"{digits(at)} req/s"
+    if trial.binding not in slo:
+        return f"the winner is bound by its saturated rate of {rate}: beyond it the backlog grows for ever"
+    value = value_at(trial.curve, at, trial.binding)
+    shown = "" if value is None else f": {seconds(value)} of {seconds(slo[trial.binding])}"
+    return f"the winner is bound by {trial.binding} at {rate}{shown}"
+
+
+def value_at(curve: Iterable[Mapping[str, Any]], rate_rps: float, term: str) -> float | None:
+    """Returns what an SLO term measures on the curve at a rate, or None where the curve has no point there."""
+    latency, statistic, _ = term.split("_")
+    for point in curve:
+        if abs(point["rate_rps"] - rate_rps) <= 1e-9 * rate_rps:
+            value: float | None = point["metrics"][f"{latency}_s"][statistic]
+            return value
+    return None
+
+
+def rent_line(winner: TrialRow) -> str | None:
+    """Returns what the winner rents, where and for how much; None without a price book."""
+    if winner.bill is None:
+        return None
+    bill = winner.bill
+    what = f"{bill['instances']}x {bill['instance']} of {bill['provider']}, {bill['gpus_rented']} GPUs"
+    return (
+        f"the winner rents {what}: {dollars(bill['usd_per_hour'])} an hour, {dollars(bill['usd_per_hour'] * HOURS_A_MONTH)} a month"
+    )
+
+
+def runner_up_line(ranked: Sequence[TrialPoint], objective: str) -> str | None:
+    """Returns by how much the second deployment is behind in the first objective; `ranked` has the best point of each."""
+    if len(ranked) < 2:
+        return None
+    best, second = (found.point.objectives.get(objective) for found in ranked[:2])
+    if not best or second is None:
+        return None
+    change = 100 * (second / best - 1)
+    by_how_much = f"{digits(abs(change), 2)} % {'more' if change > 0 else 'less'}" if abs(change) >= 0.05 else "the same"
+    verb = "costs" if objective.startswith("usd") else "has"
+    tied = "; the two cannot be told apart" if ranked[0].point.tied and ranked[1].point.tied else ""
+    return f"the runner-up {verb} {by_how_much}: {objective} {digits(second)} after {digits(best)}{tied}"
+
+
+def sources_line(trial: TrialRow) -> str | None:
+    """Returns which operator times of a trial were measured and which not; None when that was not stored."""
+    operators: Mapping[str, Mapping[str, Any]] = trial.provenance.get("operators") or {}
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, origin in operators.items():
+        groups[origin["kind"], _source(origin)].append(name)
+    parts = [
+        f"{kind}{source} {', '.join(sorted(names))}"
+        for (kind, source), names in sorted(groups.items(), key=lambda group: (KINDS.index(group[0][0]), group[0][1]))
+    ]
+    return f"operator times of the winner: {'; '.join(parts)}" if parts else None
+
+
+def _source(origin: Mapping[str, Any]) -> str:
+    if origin["kind"] == "absent":
+        return " and counted as 0 s:"
+    source, versions = str(origin["source"]), dict(origin.get("versions") or {})
+    own = next((version for name, version in versions.items() if name.startswith(source)), None)
+    return f" ({source}) for" if own is None else f" ({source} {own}) for"
+
+
+def reason_lines(trials: Iterable[TrialRow]) -> Iterator[str]:
+    """Yields one line a kind of reason for which trials have no answer, the commonest first.
+
+    Reasons that differ in their numbers only are one kind; a line shows one of them.
+    """
+    kinds: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], str] = {}
+    for trial in trials:
+        if trial.state != "done" and trial.reason:
+            kind = (str(trial.state), re.sub(r"[\d.,]*\d", "#", trial.reason))
+            kinds[kind] += 1
+            examples.setdefault(kind, trial.reason)
+    ordered = kinds.most_common()
+    for kind, count in ordered[:MOST_REASONS]:
+        yield f"{kind[0]}: {count} trials, {'as' if count > 1 else 'since'} {examples[kind]}"
+    if rest := ordered[MOST_REASONS:]:
+        yield f"and {sum(count for _, count in rest)} more for {len(rest)} other reasons"
+
+
+def how_lines(study: StudyRow) -> Iterator[str]:
+    """Yields how the space was searched, what of it is not legal, and what was done to the workload's trace."""
+    summary = study.summary or {}
+    if sampler := summary.get("sampler"):
+        yield f"search: {sampler}"
+    dropped: Mapping[str, int] = summary.get("dropped") or {}
+    yield from (f"not legal: {count} combinations, {reason}" for reason, count in list(dropped.items())[:MOST_REASONS])
+    yield from (f"workload: {note}" for note in summary.get("notes") or ())

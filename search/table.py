@@ -1,0 +1,296 @@
+"""What people read: the frontier of a study, the list of studies, the capacity of a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from db.rows import StudyLine, StudyRow, TrialPoint, TrialRow
+from search import objectives, sentences
+from search.layout import Column, show
+from simulator.cli import HOURS_A_MONTH, deployment_line, digits, dollars, seconds
+from simulator.spec.slo import TERMS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ALWAYS = (
+    "model",
+    "engine",
+    "replicas",
+    "device",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "scheduler",
+    "max_num_batched_tokens",
+)
+LABELS = {
+    "max_num_seqs": "{} seqs",
+    "block_size": "block {}",
+    "max_model_len": "len {}",
+    "gpu_memory_utilization": "mem {}",
+    "dtype": "{}",
+    "router": "{}",
+    "scheduling_policy": "{}",
+    "cudagraph_mode": "graphs {}",
+}
+SHORT = 26
+LATENCY_COLUMNS = ("ttft_p99_s", "itl_p99_s")
+SHOWN_ELSEWHERE = {"usd_per_million_output_tokens", "usd_per_hour", "gpus", "capacity_rps", *TERMS}
+
+
+# A study
+
+
+def show_study(
+    console: Console,
+    study: StudyRow,
+    points: Sequence[TrialPoint],
+    trials: Sequence[TrialRow],
+    *,
+    place: str,
+    every: bool = False,
+) -> None:
+    """Prints a study's frontier, one row a deployment or with `every` one an operating point, and what it means.
+
+    `points` is the frontier by rank; `place` is the file or URL that holds the study.
+    """
+    say = _Lines(console)
+    say(sentences.heading(study))
+    first = study.request["objectives"][0]
+    ranked = best_of_each(points, first)
+    if points:
+        say("")
+        show(console, columns(study, points if every else ranked, trials))
+        say("")
+        if not every:
+            say(_how_many(study, ranked, points))
+        slo = study.request["slo"]
+        say(sentences.rent_line(ranked[0].trial))
+        say(sentences.binding_line(ranked[0], slo))
+        say(sentences.runner_up_line(ranked, first))
+        say(sentences.sources_line(ranked[0].trial))
+    say(sentences.state_line(study, trials))
+    for line in (*sentences.reason_lines(trials), *sentences.how_lines(study)):
+        say(line)
+    say(f"stored in {place}")
+
+
+class _Lines:
+    """Prints lines whole: a terminal wraps them, and in a file a line stays one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, line: str | None) -> None:
+        if line is not None:
+            self._console.print(line, soft_wrap=True)
+
+
+def best_of_each(points: Sequence[TrialPoint], objective: str) -> list[TrialPoint]:
+    """Returns the point of each deployment that is best in the objective, in its order; equal ones by rank."""
+    sign = 1 if objectives.load(objective).direction == "minimize" else -1
+
+    def cost(found: TrialPoint) -> float:
+        value = found.point.objectives.get(objective)
+        return float("inf") if value is None else sign * float(value)
+
+    best: dict[int, TrialPoint] = {}
+    for found in sorted(points, key=cost):
+        best.setdefault(found.trial.id, found)
+    return list(best.values())
+
+
+def _how_many(study: StudyRow, ranked: Sequence[TrialPoint], points: Sequence[TrialPoint]) -> str:
+    deployments = (
+        f"{len(ranked)} deployment{'s' if len(ranked) > 1 else ''}, each at its best point in {study.request['objectives'][0]}"
+    )
+    if len(points) == len(ranked):
+        return deployments
+    return f"{deployments}; the frontier has {len(points)} operating points: trimtab frontier {study.id} --all"
+
+
+def columns(study: StudyRow, points: Sequence[TrialPoint], trials: Sequence[TrialRow]) -> list[Column]:
+    """Returns the table of operating points: what is deployed, what it carries, costs and takes."""
+    knobs = varying(study, trials)
+    made = [_rank(points), _deployments(points, knobs)]
+    made.append(Column("GPUs", [str(found.point.metrics["gpus"]) for found in points], weight=5))
+    if any(found.trial.bill for found in points):
+        made.append(_rent(points))
+    made += _load(study, points)
+    made += _money(study, points)
+    made += _latencies(study, points)
+    return made + _other_objectives(study, points)
+
+
+def varying(study: StudyRow, trials: Sequence[TrialRow]) -> list[str]:
+    """Returns the knobs that a study tried several values of, beside those that a line always shows."""
+    # A knob outside the space may differ too, but then it follows from the others.
+    tried = [name for name in study.request["space"] if name not in ALWAYS]
+    return [name for name in tried if len({str(trial.deployment.get(name)) for trial in trials}) > 1]
+
+
+def deployment_parts(deployment: Mapping[str, Any], knobs: Sequence[str] = ()) -> list[str]:
+    """Returns a deployment in parts, the machines first and then each setting: `1x H100-SXM TP1`, `vllm_v1`, `2048 tok`."""
+    machines = f"{deployment['replicas']}x {deployment['device']} TP{deployment['tensor_parallel_size']}"
+    if deployment["pipeline_parallel_size"] > 1:
+        machines += f" PP{deployment['pipeline_parallel_size']}"
+    settings = [str(deployment["scheduler"]), f"{deployment['max_num_batched_tokens']} tok"]
+    return [machines, *settings, *(_knob(name, deployment.get(name)) for name in knobs)]
+
+
+def _knob(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"{name}={'on' if value else 'off'}"
+    return LABELS[name].format(value) if name in LABELS else f"{name}={value}"
+
+
+def _rank(points: Sequence[TrialPoint]) -> Column:
+    several = sum(found.point.tied for found in points) > 1
+    return Column("", [f"{'=' if several and found.point.tied else ''}{n}" for n, found in enumerate(points, 1)])
+
+
+def _deployments(points: Sequence[TrialPoint], knobs: Sequence[str]) -> Column:
+    parts = [deployment_parts(found.trial.deployment, knobs) for found in points]
+    short = ["\n".join([machines, *_folded(settings)]) for machines, *settings in parts]
+    return Column("deployment", [" ".join(each) for each in parts], justify="left", short=short)
+
+
+def _folded(settings: Sequence[str]) -> list[str]:
+    """Returns the settings in lines of SHORT columns, none of them broken unless it is longer."""
+    lines = [""]
+    for setting in settings:
+        longer = f"{lines[-1]} {setting}".strip()
+        if len(longer) <= SHORT or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(setting)
+    return lines
+
+
+def _rent(points: Sequence[TrialPoint]) -> Column:
+    bills = [found.trial.bill for found in points]
+    pairs = [("-", "") if bill is None else (f"{bill['instances']}x", str(bill["instance"])) for bill in bills]
+    whole, short = ([mark.join(pair).strip() for pair in pairs] for mark in (" ", "\n"))
+    return Column("rent", whole, weight=4, justify="left", short=short)
+
+
+def _load(study: StudyRow, points: Sequence[TrialPoint]) -> list[Column]:
+    """Returns the capacity with its interval and the load of the point; under a demand all points have that load."""
+    if study.request.get("demand"):
+        return []
+    value = [digits(found.trial.capacity_rps) for found in points]
+    interval = [_interval(found.trial) for found in points]
+    return [
+        Column("capacity\nreq/s", [f"{v} {i}".strip() for v, i in zip(value, interval, strict=True)],
+               short=["\n".join(filter(None, pair)) for pair in zip(value, interval, strict=True)]),
+        Column("load\nreq/s", [digits(found.point.rate_rps) for found in points]),
+    ]  # fmt: skip
+
+
+def _interval(trial: TrialRow) -> str:
+    if trial.capacity_low_rps is None or trial.capacity_high_rps is None:
+        return ""
+    return f"[{digits(trial.capacity_low_rps)}, {digits(trial.capacity_high_rps)}]"
+
+
+def _money(study: StudyRow, points: Sequence[TrialPoint]) -> list[Column]:
+    hourly = [found.point.metrics["usd_per_hour"] for found in points]
+    if all(usd is None for usd in hourly):
+        return []
+    tokens = [dollars(found.point.metrics["usd_per_million_output_tokens"]) for found in points]
+    if not study.request.get("demand") and "usd_per_hour" not in study.request["objectives"]:
+        return [Column("$/M out", tokens)]
+    monthly = [None if usd is None else usd * HOURS_A_MONTH for usd in hourly]
+    return [
+        Column("$/hour", [dollars(usd) for usd in hourly]),
+        Column("$/month", [dollars(usd) for usd in monthly], weight=1),
+        Column("$/M out", tokens, weight=2),
+    ]
+
+
+def _latencies(study: StudyRow, points: Sequence[TrialPoint]) -> list[Column]:
+    """Returns the latencies that the study minimizes, those that it bounds after them, at least two in all."""
+    asked = [name for name in study.request["objectives"] if name in TERMS]
+    bounds = [name for name in study.request["slo"] if name in TERMS]
+    names = list(dict.fromkeys([*asked, *bounds, *LATENCY_COLUMNS]))[: max(2, len(asked))]
+    return [
+        Column(_title(name), [seconds(_latency(found, name)) for found in points], weight=0 if name in asked else 3)
+        for name in names
+    ]
+
+
+def _title(term: str) -> str:
+    latency, statistic, _ = term.split("_")
+    return f"{latency.upper()}\n{statistic}"
+
+
+def _latency(found: TrialPoint, term: str) -> float | None:
+    latency, statistic, _ = term.split("_")
+    value: float | None = found.point.metrics[f"{latency}_s"][statistic]
+    return value
+
+
+def _other_objectives(study: StudyRow, points: Sequence[TrialPoint]) -> list[Column]:
+    others = [name for name in study.request["objectives"] if name not in SHOWN_ELSEWHERE]
+    return [
+        Column(name.replace("_per_", "\nper_", 1), [digits(found.point.objectives.get(name)) for found in points])
+        for name in others
+    ]
+
+
+# Studies, and one scenario
+
+
+def show_studies(console: Console, lines: Sequence[StudyLine], place: str, more: bool = False) -> None:
+    """Prints studies, newest first, with their trials and the first point of their frontier."""
+    say = _Lines(console)
+    if not lines:
+        say(f"no studies in {place}")
+        return
+    show(
+        console,
+        [
+            Column("study", [line.study.id for line in lines], justify="left"),
+            Column("name", [line.study.name for line in lines], justify="left"),
+            Column("state", [line.study.state for line in lines], justify="left"),
+            Column("seed", [str(line.study.seed) for line in lines], weight=3),
+            Column("trials", [f"{sum(line.trials.values()):,}" for line in lines], weight=1),
+            Column("begun (UTC)", [f"{line.study.created_at:%Y-%m-%d %H:%M}" for line in lines], weight=4, justify="left"),
+            Column("best", [_best(line) for line in lines], weight=2, justify="left"),
+        ],
+    )
+    if more:
+        say("there are older ones: --limit shows more")
+
+
+def _best(line: StudyLine) -> str:
+    if line.best is None:
+        return "-"
+    objective = line.study.request["objectives"][0]
+    machines, *_ = deployment_parts(line.best.trial.deployment)
+    return f"{machines}, {objective} {digits(line.best.point.objectives.get(objective))}"
+
+
+def show_capacity(console: Console, document: Mapping[str, Any], slo: Mapping[str, float] | None) -> None:
+    """Prints the document of `capacity --json`: the capacity, what binds, and the curve that leads there."""
+    say = _Lines(console)
+    capacity, curve = document["capacity_rps"], document["curve"]
+    if "deployment" in document:
+        say(deployment_line(document["deployment"]))
+    low, high, level = (capacity[name] for name in ("low", "high", "level"))
+    say(f"capacity {digits(capacity['value'])} req/s, {100 * level:g} % interval [{digits(low)}, {digits(high)}]")
+    say(f"bound by {document['binding']}")
+    terms = [term for term in slo or LATENCY_COLUMNS if term in TERMS]
+    metrics = [point["metrics"] for point in curve]
+    made = [Column("req/s", [digits(point["rate_rps"]) for point in curve])]
+    for term in terms:
+        latency, statistic, _ = term.split("_")
+        made.append(Column(_title(term), [seconds(each[f"{latency}_s"][statistic]) for each in metrics]))
+    made.append(Column("output\ntok/s", [digits(each["output_token_throughput_tps"]) for each in metrics]))
+    if any(each["usd_per_million_output_tokens"] is not None for each in metrics):
+        made.append(Column("$/M out", [dollars(each["usd_per_million_output_tokens"]) for each in metrics]))
+    if any(each["slo_met"] is not None for each in metrics):
+        made.append(Column("SLO", ["met" if each["slo_met"] else "missed" for each in metrics], justify="left"))
+    say("")
+    show(console, made)

@@ -1,0 +1,199 @@
+"""One trial: a deployment scored on the study's traffic at a fidelity, in whatever process the executor runs it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from search.capacity import Estimate, measure_capacity, traffic_for, worst
+from search.fidelity import SCREEN, Fidelity
+from search.objectives import Interval, OperatingPoint
+from search.request import SearchRequest
+from simulator.errors import Infeasible
+from simulator.measure import metrics
+from simulator.memory import MemoryPlan
+from simulator.optime.provenance import Provenance
+from simulator.run import Outcome, Prepared, prepare, simulate
+from simulator.spec.deployment import Resolved
+from simulator.spec.metrics import Metrics
+from simulator.spec.prices import Bill
+
+# A fleet's runs grow with its replicas up to this many requests, and never under this many a replica.
+MOST_REQUESTS = 400_000
+LEAST_PER_REPLICA = 1_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """A deployment to be scored; `key` is that of the space's deployment, before a demand sizes it."""
+
+    request: SearchRequest
+    deployment: Resolved
+    fidelity: Fidelity
+    number: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The canonical text of the deployment."""
+        return self.deployment.canonical()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scored trial: its points within the Slo and its whole curve, or the reason why it is infeasible or `broken`."""
+
+    task: Task
+    deployment: Resolved
+    reason: str | None = None
+    capacity: Estimate | None = None
+    binding: str | None = None
+    saturated_rps: float | None = None
+    points: tuple[OperatingPoint, ...] = ()
+    curve: tuple[tuple[float, Metrics], ...] = ()
+    bill: Bill | None = None
+    memory: MemoryPlan | None = None
+    provenance: Provenance | None = None
+    notes: tuple[str, ...] = ()
+    broken: bool = False
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the trial has an answer."""
+        return self.reason is None
+
+
+def evaluate(task: Task) -> Scored:
+    """Returns the scored trial; a deployment without an answer is returned with its reason, not raised."""
+    try:
+        prepared = _prepared(task.key, json.dumps(task.request.profiles))
+        if task.request.demand is not None:
+            return _sized(task, prepared, task.request.demand.rate_rps)
+        return _loaded(task, prepared)
+    except Infeasible as error:
+        return Scored(task, task.deployment, reason=str(error))
+
+
+@lru_cache(maxsize=1024)
+def _prepared(deployment: str, profiles: str) -> Prepared:
+    """Returns a prepared deployment, kept because every fidelity scores it again; Infeasible is not kept, but cheap."""
+    return prepare(Resolved.model_validate_json(deployment), json.loads(profiles))
+
+
+def _loaded(task: Task, prepared: Prepared) -> Scored:
+    """Returns the trial at its capacity and below: the form without a demand."""
+    request, deployment = task.request, task.deployment
+    capacity = measure_capacity(prepared, request.workload, request.slo, task.fidelity, task.seed)
+    bill = _bill(request, deployment)
+    curve = tuple((rate, metrics(outcome, prepared, request.slo, bill)) for rate, outcome in capacity.runs)
+    points = tuple(
+        OperatingPoint(
+            trial=task.number,
+            rate_rps=rate,
+            metrics=measured,
+            gpus=deployment.gpus,
+            capacity_rps=Interval(capacity.rate_rps.value, capacity.rate_rps.low, capacity.rate_rps.high),
+            usd_per_hour=bill.usd_per_hour if bill else None,
+        )
+        for rate, measured in curve
+        if rate <= capacity.safe_rps
+    )
+    return Scored(
+        task,
+        deployment,
+        capacity=capacity.rate_rps,
+        binding=capacity.binding,
+        saturated_rps=capacity.saturated_rps,
+        points=points,
+        curve=curve,
+        bill=bill,
+        memory=prepared.memory,
+        provenance=prepared.provenance,
+        notes=capacity.notes,
+    )
+
+
+def _bill(request: SearchRequest, deployment: Resolved) -> Bill | None:
+    """Returns the cheapest rent of the fleet; None without a price book."""
+    book = request.price_book
+    return book.bill(deployment.device, deployment.gpus_per_replica, deployment.replicas) if book else None
+
+
+def _sized(task: Task, prepared: Prepared, rate: float) -> Scored:
+    """Returns the trial as the smallest fleet of whole instances that keeps the Slo at the demanded rate."""
+    request = task.request
+    fleets = _Fleets(task, prepared, rate)
+    replicas = fleets.fewest()
+    deployment = task.deployment.with_replicas(replicas)
+    bill = _bill(request, deployment)
+    if bill is not None:
+        # What is rented anyway serves too.
+        replicas = max(replicas, bill.gpus_rented // deployment.gpus_per_replica)
+        deployment = deployment.with_replicas(replicas)
+    measured = metrics(fleets.run(replicas, task.seed), prepared, request.slo, bill)
+    point = OperatingPoint(
+        trial=task.number,
+        rate_rps=rate,
+        metrics=measured,
+        gpus=deployment.gpus,
+        usd_per_hour=bill.usd_per_hour if bill else None,
+    )
+    return Scored(
+        task,
+        deployment,
+        binding=fleets.binding(replicas),
+        points=(point,),
+        curve=((rate, measured),),
+        bill=bill,
+        memory=prepared.memory,
+        provenance=prepared.provenance,
+        notes=traffic_for(request.workload, fleets.count(replicas), task.seed).notes,
+    )
+
+
+class _Fleets:
+    """Fleets of one deployment at the demanded rate, by number of replicas."""
+
+    def __init__(self, task: Task, prepared: Prepared, rate: float) -> None:
+        self.task, self.prepared, self.rate = task, prepared, rate
+        self._meets: dict[int, bool] = {}
+
+    def count(self, replicas: int) -> int:
+        """Returns the requests of a run of so many replicas."""
+        return min(self.task.fidelity.requests * replicas, max(MOST_REQUESTS, LEAST_PER_REPLICA * replicas))
+
+    def run(self, replicas: int, seed: int) -> Outcome:
+        """Returns the outcome of a fleet at the rate."""
+        traffic = traffic_for(self.task.request.workload, self.count(replicas), seed)
+        return simulate(self.prepared, traffic, self.rate, replicas)
+
+    def meets(self, replicas: int) -> bool:
+        """Returns whether the fleet keeps the Slo with every seed of the fidelity."""
+        if replicas not in self._meets:
+            slo = self.task.request.slo
+            seeds = range(self.task.seed, self.task.seed + self.task.fidelity.seeds)
+            self._meets[replicas] = all(worst(self.run(replicas, seed), slo)[0] <= 0 for seed in seeds)
+        return self._meets[replicas]
+
+    def fewest(self) -> int:
+        """Returns the fewest replicas that meet the Slo; raises Infeasible when the budget of GPUs holds too few."""
+        request = self.task.request
+        most = request.budget.max_gpus // self.task.deployment.gpus_per_replica
+        one = measure_capacity(self.prepared, request.workload, request.slo, SCREEN, self.task.seed, fractions=(0.5,))
+        replicas = min(max(math.ceil(self.rate / one.rate_rps.value), 1), most)
+        while not self.meets(replicas):
+            replicas += 1
+            if replicas > most:
+                raise Infeasible(
+                    f"{self.rate:g} requests a second need more than {most} replicas, "
+                    f"all that budget.max_gpus ({request.budget.max_gpus}) allows"
+                )
+        while replicas > 1 and self.meets(replicas - 1):
+            replicas -= 1
+        return replicas
+
+    def binding(self, replicas: int) -> str:
+        """Returns the bound that is nearest to its limit in the chosen fleet."""
+        return worst(self.run(replicas, self.task.seed), self.task.request.slo)[1]

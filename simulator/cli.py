@@ -1,0 +1,193 @@
+"""The simulator's side of the console: one scenario's numbers for people, its requests as a file, compiling ahead of time.
+
+The command itself is declared in `search.cli`, which is the one door; here is what it prints and writes.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from simulator.spec.slo import TERMS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from simulator.run import Outcome
+    from simulator.traffic import Traffic
+
+REQUEST_COLUMNS = (
+    "request_id",
+    "arrived_at_s",
+    "num_prefill_tokens",
+    "num_decode_tokens",
+    "replica",
+    "first_scheduled_s",
+    "first_token_s",
+    "finished_s",
+    "preemptions",
+    "cached_tokens",
+    "rejected",
+)
+LATENCIES = {
+    "ttft_s": "TTFT",
+    "tpot_s": "TPOT",
+    "itl_s": "ITL",
+    "itl_max_s": "ITL max",
+    "e2e_s": "E2E",
+    "queue_s": "queue",
+}
+STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
+HOURS_A_MONTH = 730
+
+
+# Numbers for people
+
+
+def digits(value: float | None, count: int = 3) -> str:
+    """Returns a number with `count` significant digits, all of its whole ones and thousands apart; `-` for None."""
+    if value is None:
+        return "-"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = float(f"{value:.{count - 1}e}")
+    return f"{value:,.{max(count - 1 - math.floor(math.log10(abs(rounded))), 0)}f}"
+
+
+def seconds(value: float | None) -> str:
+    """Returns a latency with its unit, `27.3 ms` or `2.00 s`; `-` for None."""
+    if value is None or value == 0:
+        return "-" if value is None else "0 s"
+    return f"{digits(value)} s" if value >= 0.9995 else f"{digits(1e3 * value)} ms"
+
+
+def dollars(value: float | None) -> str:
+    """Returns an amount of US dollars, to the cent from ten dollars on; `-` for None."""
+    if value is None:
+        return "-"
+    return f"${value:,.2f}" if value >= 10 else f"${digits(value)}"
+
+
+def share(value: float | None) -> str:
+    """Returns a share in percent; `-` for None."""
+    return "-" if value is None else f"{digits(100 * value)} %"
+
+
+# One simulation
+
+
+def show_simulation(
+    console: Console, document: Mapping[str, Any], slo: Mapping[str, float] | None, notes: Sequence[str] = ()
+) -> None:
+    """Prints the document of `simulate --json`: latencies, throughput, KV, cost, and the verdict on every bound."""
+    from rich.table import Table
+
+    metrics = document["metrics"]
+    console.print(deployment_line(document["deployment"]))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for name in STATISTICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for metric, title in LATENCIES.items():
+        table.add_row(title, *(seconds(metrics[metric][name]) for name in STATISTICS))
+    console.print()
+    console.print(table)
+    console.print()
+    for line in (*summary_lines(metrics), *verdict_lines(metrics, slo or {}), *notes):
+        console.print(line)
+
+
+def deployment_line(deployment: Mapping[str, Any]) -> str:
+    """Returns model and deployment in one line."""
+    parallel = f"TP{deployment['tensor_parallel_size']}"
+    if deployment["pipeline_parallel_size"] > 1:
+        parallel += f" PP{deployment['pipeline_parallel_size']}"
+    return (
+        f"{deployment['model']} on {deployment['replicas']}x {deployment['device']} {parallel}, {deployment['engine']}, "
+        f"{deployment['scheduler']}, {deployment['max_num_batched_tokens']} tok, {deployment['max_num_seqs']} seqs"
+    )
+
+
+def summary_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yields throughput, batches, KV and cost, a line each."""
+    yield (
+        f"{metrics['requests']:,} requests in {digits(metrics['duration_s'])} s, {metrics['rejected']:,} rejected: "
+        f"{digits(metrics['request_throughput_rps'])} req/s, {digits(metrics['output_token_throughput_tps'])} output tok/s"
+    )
+    if metrics["goodput_rps"] is not None:
+        yield f"goodput {digits(metrics['goodput_rps'])} req/s"
+    yield (
+        f"{metrics['iterations']:,} iterations of {digits(metrics['mean_batch_size'])} requests on average, "
+        f"{metrics['preemptions']:,} preemptions, MFU {share(metrics['mfu'])}"
+    )
+    yield f"KV: {metrics['kv_blocks']:,} blocks a replica, {share(metrics['kv_utilization'])} of them in use on average"
+    if metrics["usd_per_hour"] is not None:
+        yield (
+            f"{dollars(metrics['usd_per_hour'])} an hour, {dollars(metrics['usd_per_million_output_tokens'])} per million "
+            f"output tokens, {dollars(metrics['usd_per_million_tokens'])} per million tokens"
+        )
+
+
+def verdict_lines(metrics: Mapping[str, Any], slo: Mapping[str, float]) -> Iterator[str]:
+    """Yields every percentile bound beside its value, and whether it holds.
+
+    A rejected request counts against a percentile as infinitely slow, so the overall verdict may be worse than its parts.
+    """
+    kept = True
+    for term in filter(TERMS.__contains__, slo):
+        latency, statistic, _ = term.split("_")
+        limit, value = slo[term], metrics[f"{latency}_s"][statistic]
+        if value is None:
+            continue
+        kept = kept and value <= limit
+        yield f"SLO {term} <= {limit:g} s: {seconds(value)}, {'met' if value <= limit else 'missed'}"
+    if metrics["slo_met"] is False and kept:
+        yield f"SLO missed: the {metrics['rejected']:,} rejected requests count as infinitely slow"
+
+
+# Files
+
+
+def write_requests(file: TextIO, outcome: Outcome, traffic: Traffic) -> None:
+    """Writes one CSV row a request in the traffic's order, times in seconds on its clock; empty where nothing happened.
+
+    `cached_tokens` is 0: no prompt is found in a cache, all of it is computed.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(REQUEST_COLUMNS)
+    columns = (
+        outcome.arrived_at,
+        traffic.prompt_tokens,
+        traffic.output_tokens,
+        outcome.replica,
+        outcome.first_scheduled_at,
+        outcome.first_token_at,
+        outcome.finished_at,
+        outcome.preemptions,
+        outcome.rejected,
+    )
+    for number, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        arrived, prompt, output, replica, scheduled, first, finished, preemptions, rejected = row
+        times = [_time(moment) for moment in (scheduled, first, finished)]
+        place = "" if rejected else replica
+        writer.writerow([number, repr(arrived), prompt, output, place, *times, preemptions, 0, int(rejected)])
+
+
+def _time(moment: float) -> str:
+    return "" if math.isnan(moment) else repr(moment)
+
+
+def warm_up() -> int:
+    """Compiles every kernel that a simulation may need, or finds it compiled; returns how many there are."""
+    from simulator import catalog
+    from simulator.kernel import loop
+    from simulator.kernel.jit import ready
+
+    kernels = [loop.run]
+    kernels += [catalog.module("schedulers", name, "scheduler").schedule for name in catalog.names("schedulers")]
+    kernels += [catalog.module("routers", name, "router").route for name in catalog.names("routers")]
+    for kernel in kernels:
+        ready(kernel)
+    return len(kernels)

@@ -1,0 +1,50 @@
+"""Everything that Trimtab raises on purpose.
+
+TrimtabError
+├── InputError    the request is wrong: names the field, the value and what is allowed (exit status 2, HTTP 422)
+├── Infeasible    the request is right and the answer is "no" (exit status 1)
+└── StoreError    the store could not be written or read: full disk, lock; what was stored before is kept (HTTP 503)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TrimtabError(Exception):
+    """The root of every error that is meant for a person."""
+
+
+class InputError(TrimtabError, ValueError):
+    """Wrong input, told in one line: `field: value is not allowed; allowed: ...`."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+        super().__init__(f"{field}: {_shown(value)} is not allowed; allowed: {allowed}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
+        return InputError, (self.field, self.value, self.allowed)
+
+
+class Infeasible(TrimtabError):
+    """A deployment or a search that has no answer, with the reason in one line."""
+
+
+class StoreError(TrimtabError):
+    """A read or write of the store that failed, with the reason in one line."""
+
+
+def unknown_name(field: str, value: object, choices: Iterable[str]) -> InputError:
+    """Returns the error for a name that is not among `choices`, which it lists, the nearest first."""
+    known = sorted(choices)
+    near = get_close_matches(str(value), known, n=3, cutoff=0.6)
+    ordered = near + [name for name in known if name not in near]
+    return InputError(field, value, ", ".join(ordered) if ordered else "nothing yet")
+
+
+def _shown(value: object, limit: int = 120) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."

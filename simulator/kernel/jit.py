@@ -1,0 +1,80 @@
+"""How kernels are compiled: cached on disk under their digest, without the GIL, with or without bounds checks.
+
+numba's own cache neither notices an edit in a sibling file nor keys on the bounds-check flag, so the folder's name does.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba import njit
+
+from simulator.kernel.digest import kernel_digest
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+BOUNDS_CHECK = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
+_CONFIG = cast(Any, numba.config)
+INTERPRETED = bool(_CONFIG.DISABLE_JIT)
+
+
+def cache_folder() -> Path:
+    """Returns the first writable folder for compiled code: TRIMTAB_CACHE_DIR, the user's cache, a temporary one."""
+    name = f"kernel-{kernel_digest()}{'-checked' if BOUNDS_CHECK else ''}"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    stated = os.environ.get("TRIMTAB_CACHE_DIR")
+    for base in [Path(stated)] if stated else [Path(home) / "trimtab"]:
+        try:
+            (base / name).mkdir(parents=True, exist_ok=True)
+            if os.access(base / name, os.W_OK):
+                return base / name
+        except OSError:
+            continue
+    return Path(tempfile.mkdtemp(prefix="trimtab-"))
+
+
+if not INTERPRETED:
+    _CONFIG.CACHE_DIR = str(cache_folder())
+
+
+# Kernels allocate nothing, and counting references to arrays would be most of their work: hence no _nrt.
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": BOUNDS_CHECK, "_nrt": False}
+_SIGNATURES: dict[Any, Any] = {}
+_COMPILING = threading.Lock()
+
+
+def kernel(signature: Any) -> Callable[[Function], Function]:
+    """Returns the decorator of a function with one signature, which `ready` compiles; helpers may follow it in the file."""
+
+    def declare(function: Function) -> Function:
+        if INTERPRETED:
+            return function
+        compiled = cast(Function, njit(**OPTIONS)(function))
+        _SIGNATURES[compiled] = signature
+        return compiled
+
+    return declare
+
+
+def ready(function: Function) -> Function:
+    """Returns a kernel compiled for its signature, from the cache where it is there."""
+    if not INTERPRETED and not cast(Any, function).signatures:
+        with _COMPILING:
+            if not cast(Any, function).signatures:
+                cast(Any, function).compile(_SIGNATURES[function])
+    return function
+
+
+def inner(function: Function) -> Function:
+    """Compiles a helper of kernels, for every set of types that they call it with."""
+    return function if INTERPRETED else cast(Function, njit(**OPTIONS)(function))
+
+
+def merged(function: Function) -> Function:
+    """Compiles a helper that is given the whole world into its caller: a call would copy all of its arrays."""
+    return function if INTERPRETED else cast(Function, njit(inline="always", **OPTIONS)(function))

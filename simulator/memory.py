@@ -1,0 +1,222 @@
+"""Memory of one GPU: weights, activations, graphs and what is left for KV blocks, or the reason why it cannot start."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from simulator.errors import Infeasible, InputError
+from simulator.spec.deployment import Resolved
+from simulator.spec.device import Device
+from simulator.spec.engine import EngineProfile
+from simulator.spec.model import Model
+
+DTYPE_BYTES = {"bfloat16": 2, "float16": 2}
+FLOAT32_BYTES = 4
+VOCABULARY_PADDING = 64
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of one GPU of the pipeline stage that has the fewest KV blocks.
+
+    `startup_bytes` (context, communication) and, where the engine does not count them, `graph_bytes` lie outside the
+    share that gpu_memory_utilization asks for. `num_blocks` is what vLLM reports as num_gpu_blocks: one of them is a
+    placeholder, so requests share `usable_blocks`.
+    """
+
+    weights_bytes: int
+    activation_bytes: int
+    graph_bytes: int
+    overhead_bytes: int
+    startup_bytes: int
+    kv_bytes: int
+    block_bytes: int
+    num_blocks: int
+
+    @property
+    def usable_blocks(self) -> int:
+        """The blocks that requests can hold."""
+        return self.num_blocks - 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pipeline stage: its decoder layers, and whether it embeds tokens (`first`) and samples them (`last`)."""
+
+    layers: int
+    first: bool
+    last: bool
+
+
+def plan(deployment: Resolved, model: Model, device: Device, engine: EngineProfile) -> MemoryPlan:
+    """Returns the memory of one GPU as vLLM's start-up would find it.
+
+    Raises InputError for a parallelism that the model cannot take, and Infeasible naming the gigabytes that are missing
+    for the weights, for max_model_len tokens of KV, for the override's blocks, or for graphs.
+    """
+    check_parallelism(model, deployment.tensor_parallel_size, deployment.pipeline_parallel_size)
+    offered = device.memory_bytes - engine.memory.driver_bytes
+    requested = _requested_bytes(deployment, offered, engine)
+    plans = [_plan_stage(deployment, model, device, engine, stage, requested, offered) for stage in stages(model, deployment)]
+    tightest = min(plans, key=lambda p: (p.num_blocks, -p.weights_bytes))
+    # All stages take the tightest one's blocks. Graphs are captured last, when the profile run's activations are gone.
+    held = max(
+        p.startup_bytes + p.weights_bytes + p.overhead_bytes + p.graph_bytes + tightest.num_blocks * p.block_bytes for p in plans
+    )
+    if held > offered:
+        raise _missing(deployment, held - offered, "captured graphs do not fit beside weights and KV")
+    return tightest
+
+
+def check_parallelism(model: Model, tensor: int, pipeline: int, field: str = "deployment") -> None:
+    """Raises InputError under `field` when the model's heads, widths or layers cannot be split so."""
+    if not _splits(model, tensor):
+        sizes = [str(size) for size in range(1, model.num_attention_heads + 1) if _splits(model, size)]
+        raise InputError(f"{field}.tensor_parallel_size", tensor, ", ".join(sizes))
+    if pipeline > model.num_hidden_layers:
+        raise InputError(f"{field}.pipeline_parallel_size", pipeline, f"1 to {model.num_hidden_layers} (one layer a stage)")
+
+
+def _splits(model: Model, tensor: int) -> bool:
+    heads, kv_heads = model.num_attention_heads, model.num_key_value_heads
+    kv = kv_heads % tensor == 0 if kv_heads >= tensor else tensor % kv_heads == 0
+    widths = model.intermediate_size % tensor == 0 and padded_vocabulary(model) % tensor == 0
+    return heads % tensor == 0 and kv and widths
+
+
+def padded_vocabulary(model: Model) -> int:
+    """Returns the rows of embedding and LM head after vLLM's padding to a multiple of 64."""
+    return math.ceil(model.vocab_size / VOCABULARY_PADDING) * VOCABULARY_PADDING
+
+
+def stages(model: Model, deployment: Resolved) -> list[Stage]:
+    """Returns the pipeline stages with their layers, as vLLM's get_pp_indices places them.
+
+    Layers that are left over go to the stages before the last one, from the back: the last one holds the LM head.
+    """
+    count = deployment.pipeline_parallel_size
+    layers = [model.num_hidden_layers // count] * count
+    for place in range(2, model.num_hidden_layers % count + 2):
+        layers[-place] += 1
+    return [Stage(n, index == 0, index == count - 1) for index, n in enumerate(layers)]
+
+
+def weights_bytes(model: Model, stage: Stage, tensor: int, dtype: str) -> int:
+    """Returns the bytes of one GPU's weights, with the rotary table that vLLM loads beside them.
+
+    KV heads are replicated when there are fewer than GPUs; norms are on every GPU.
+    """
+    query = model.query_size // tensor
+    kv = _kv_heads(model, tensor) * model.head_dim
+    projections = model.hidden_size * (2 * query + 2 * kv + 3 * model.intermediate_size // tensor)
+    bias = query + 2 * kv if model.attention_bias else 0
+    norms = 2 * model.hidden_size + (2 * model.head_dim if model.qk_norm else 0)
+    vocabulary = padded_vocabulary(model) // tensor * model.hidden_size
+    shared = stage.first and stage.last and model.tie_word_embeddings
+    tables = vocabulary * (stage.first + stage.last - shared)
+    final_norm = model.hidden_size if stage.last else 0
+    rotary = model.max_position_embeddings * model.head_dim
+    return DTYPE_BYTES[dtype] * (stage.layers * (projections + bias + norms) + tables + final_norm + rotary)
+
+
+def block_bytes(model: Model, stage: Stage, tensor: int, block_size: int, dtype: str) -> int:
+    """Returns the bytes of one KV block on one GPU: keys and values of block_size tokens in every layer of the stage."""
+    return stage.layers * 2 * block_size * _kv_heads(model, tensor) * model.head_dim * DTYPE_BYTES[dtype]
+
+
+def _kv_heads(model: Model, tensor: int) -> int:
+    return max(1, model.num_key_value_heads // tensor)
+
+
+def activation_bytes(deployment: Resolved, model: Model, device: Device, engine: EngineProfile, stage: Stage) -> int:
+    """Returns the peak of the profile run: max_num_batched_tokens through the layers, max_num_seqs through the sampler."""
+    rule, item = engine.memory, DTYPE_BYTES[deployment.dtype]
+    tokens, tensor = deployment.max_num_batched_tokens, deployment.tensor_parallel_size
+    widths = (
+        rule.forward_hidden_tensors * model.hidden_size
+        + rule.forward_query_tensors * model.query_size // tensor
+        + rule.forward_intermediate_tensors * model.intermediate_size // tensor
+    )
+    peak = tokens * item * widths
+    if stage.last:
+        sequences = min(deployment.max_num_seqs, tokens)
+        logits = sequences * (item + rule.sampler_float32_copies * FLOAT32_BYTES)
+        # Hidden states of all tokens outlive the forward pass; the sampler's own are drawn anew.
+        hidden = (tokens + 2 * sequences) * model.hidden_size * item
+        scratch = FLOAT32_BYTES * _scratch_rows(sequences, device.sm_count)
+        peak = max(peak, hidden + (logits + scratch) * model.vocab_size)
+    return rule.workspace_bytes + peak
+
+
+def _scratch_rows(sequences: int, sm_count: int | None) -> int:
+    programs = min(sequences, sm_count or sequences)
+    return min(1 << (programs - 1).bit_length(), sm_count or sequences)
+
+
+def graph_bytes(deployment: Resolved, engine: EngineProfile, stage: Stage) -> int:
+    """Returns the bytes of the captured graphs; full ones exist up to max_num_seqs, piecewise ones for every size."""
+    sizes = engine.graphs.sizes(deployment.max_num_seqs, deployment.max_num_batched_tokens)
+    full = sum(size <= deployment.max_num_seqs for size in sizes)
+    graphs = {
+        "NONE": 0,
+        "PIECEWISE": len(sizes),
+        "FULL_DECODE_ONLY": full,
+        "FULL_AND_PIECEWISE": len(sizes) + full,
+    }[deployment.cudagraph_mode]
+    return graphs * stage.layers * engine.memory.graph_bytes_per_layer
+
+
+def _startup_bytes(deployment: Resolved, engine: EngineProfile) -> int:
+    communication = engine.memory.communication_bytes if deployment.gpus_per_replica > 1 else 0
+    return engine.memory.context_bytes + communication
+
+
+def _requested_bytes(deployment: Resolved, offered: int, engine: EngineProfile) -> int:
+    requested = math.ceil(offered * deployment.gpu_memory_utilization)
+    lacking = requested + _startup_bytes(deployment, engine) - offered
+    if lacking > 0:
+        share = f"gpu_memory_utilization {deployment.gpu_memory_utilization:g} asks for more than is free at start-up"
+        raise _missing(deployment, lacking, share)
+    return requested
+
+
+def _plan_stage(
+    deployment: Resolved, model: Model, device: Device, engine: EngineProfile, stage: Stage, requested: int, offered: int
+) -> MemoryPlan:
+    tensor = deployment.tensor_parallel_size
+    weights = weights_bytes(model, stage, tensor, deployment.dtype)
+    activations = activation_bytes(deployment, model, device, engine, stage)
+    graphs = graph_bytes(deployment, engine, stage)
+    overhead = engine.memory.non_torch_bytes
+    block = block_bytes(model, stage, tensor, deployment.block_size, deployment.dtype)
+    left = requested - weights - activations - overhead - (graphs if engine.memory.graphs_in_budget else 0)
+    blocks = _blocks(deployment, left, block, offered - requested)
+    startup = _startup_bytes(deployment, engine)
+    return MemoryPlan(weights, activations, graphs, overhead, startup, blocks * block, block, blocks)
+
+
+def _blocks(deployment: Resolved, left: int, block: int, unrequested: int) -> int:
+    """Returns the blocks in `left` bytes, the placeholder counted; an override may use the `unrequested` bytes too."""
+    if left < block:
+        raise _missing(deployment, block - left, "weights, activations and overhead leave no room for KV")
+    if deployment.num_gpu_blocks_override is not None:
+        blocks = deployment.num_gpu_blocks_override + 1
+        if blocks * block > left + unrequested:
+            raise _missing(deployment, blocks * block - left - unrequested, f"num_gpu_blocks_override {blocks - 1} does not fit")
+        return blocks
+    needed = math.ceil(deployment.max_model_len / deployment.block_size)
+    if needed * block > left:
+        fit = left // block * deployment.block_size
+        reason = f"max_model_len {deployment.max_model_len} does not fit, {fit} tokens of KV do"
+        raise _missing(deployment, needed * block - left, reason)
+    return left // block
+
+
+def _missing(deployment: Resolved, lacking: int, reason: str) -> Infeasible:
+    parallel = f"tensor_parallel_size {deployment.tensor_parallel_size}"
+    if deployment.pipeline_parallel_size > 1:
+        parallel += f", pipeline_parallel_size {deployment.pipeline_parallel_size}"
+    # Rounded up, so that a shortage of a few bytes does not read as none.
+    gigabytes = math.ceil(lacking / 1e7) / 100
+    return Infeasible(f"{deployment.model} on {deployment.device} ({parallel}): {reason}; {gigabytes:.2f} GB missing on each GPU")

@@ -1,0 +1,75 @@
+"""Resolving a Deployment: every knob left out takes the engine profile's default, and what cannot run is refused."""
+
+from __future__ import annotations
+
+from simulator import catalog
+from simulator.errors import InputError, unknown_name
+from simulator.memory import DTYPE_BYTES, check_parallelism
+from simulator.spec.deployment import Deployment, Resolved
+from simulator.spec.device import Device
+from simulator.spec.engine import EngineProfile
+from simulator.spec.model import Model
+
+
+def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
+    """Returns the deployment with every knob set; raises InputError under `field` for names and values that cannot be."""
+    model = catalog.model(deployment.model, f"{field}.model")
+    engine = catalog.engine(deployment.engine, f"{field}.engine")
+    device = catalog.device(deployment.device, f"{field}.device")
+    given = {knob: value for knob, value in deployment.model_dump().items() if value is not None}
+    knobs: dict[str, object] = {"num_gpu_blocks_override": None, **engine.defaults.model_dump(), **given}
+    for kind in ("scheduler", "router"):
+        if knobs[kind] not in catalog.names(f"{kind}s"):
+            raise unknown_name(f"{field}.{kind}", knobs[kind], catalog.names(f"{kind}s"))
+    check_parallelism(model, deployment.tensor_parallel_size, deployment.pipeline_parallel_size, field)
+    _check_links(deployment, device, field)
+    knobs["dtype"] = _dtype(str(knobs["dtype"]), model, field)
+    max_model_len = _max_model_len(deployment, model, field)
+    tokens, sequences = _batch_limits(deployment, engine, device, max_model_len, field)
+    limits = {"max_model_len": max_model_len, "max_num_batched_tokens": tokens, "max_num_seqs": sequences}
+    return Resolved.parse({**knobs, **limits}, field)
+
+
+def _dtype(asked: str, model: Model, field: str) -> str:
+    dtype = model.torch_dtype if asked == "auto" else asked
+    if dtype not in DTYPE_BYTES:
+        allowed = f"{', '.join(DTYPE_BYTES)} (auto is the model's torch_dtype, {model.torch_dtype})"
+        raise InputError(f"{field}.dtype", asked, allowed)
+    return dtype
+
+
+def _max_model_len(deployment: Deployment, model: Model, field: str) -> int:
+    longest = model.max_position_embeddings
+    given = deployment.max_model_len
+    if given is not None and given > longest:
+        raise InputError(f"{field}.max_model_len", given, f"1 to {longest} (the model's max_position_embeddings)")
+    return longest if given is None else given
+
+
+def _check_links(deployment: Deployment, device: Device, field: str) -> None:
+    """Raises InputError when GPUs of one replica have no known link between them."""
+    tensor, pipeline = deployment.tensor_parallel_size, deployment.pipeline_parallel_size
+    if device.link.bandwidth(tensor) is None:
+        allowed = f"1 to {device.link.gpus_per_node} (GPUs of one {deployment.device} node; no link between nodes is known)"
+        raise InputError(f"{field}.tensor_parallel_size", tensor, allowed)
+    if device.link.bandwidth(tensor * pipeline) is None:
+        most = device.link.gpus_per_node // tensor
+        allowed = f"1 to {most} (with tensor_parallel_size {tensor} on nodes of {device.link.gpus_per_node} {deployment.device})"
+        raise InputError(f"{field}.pipeline_parallel_size", pipeline, allowed)
+
+
+def _batch_limits(deployment: Deployment, engine: EngineProfile, device: Device, max_model_len: int, field: str) -> tuple[int, int]:
+    """Returns max_num_batched_tokens and max_num_seqs; vLLM clamps its defaults, never what was given."""
+    entry = next((e for e in engine.device_defaults if e.applies(deployment.device, device.memory_bytes)), None)
+    if entry is None:
+        raise InputError(f"{field}.device", deployment.device, f"a device for which {deployment.engine} has batch limits")
+    tokens, sequences = deployment.max_num_batched_tokens, deployment.max_num_seqs
+    if tokens is None:
+        tokens = min(entry.max_num_batched_tokens, (sequences or entry.max_num_seqs) * max_model_len)
+    if sequences is None:
+        sequences = min(entry.max_num_seqs, tokens)
+    if tokens >= sequences:
+        return tokens, sequences
+    if deployment.max_num_batched_tokens is not None:
+        raise InputError(f"{field}.max_num_batched_tokens", tokens, f"at least max_num_seqs ({sequences})")
+    raise InputError(f"{field}.max_num_seqs", sequences, f"at most max_num_batched_tokens ({tokens} by default here)")

@@ -1,0 +1,87 @@
+"""Deployment: everything that an operator chooses, under vLLM's flag names."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from simulator.spec.base import Spec
+
+GraphMode = Literal["NONE", "PIECEWISE", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE"]
+
+
+class Deployment(Spec):
+    """One pool of equal replicas of a model behind a router; a knob left out takes the engine profile's default."""
+
+    model: str
+    engine: str = "vllm-0.19"
+    device: str
+    dtype: Literal["auto", "bfloat16", "float16"] | None = None
+    tensor_parallel_size: PositiveInt = 1
+    pipeline_parallel_size: PositiveInt = 1
+    replicas: PositiveInt = 1
+    scheduler: str | None = None
+    max_num_batched_tokens: PositiveInt | None = None
+    max_num_seqs: PositiveInt | None = None
+    block_size: PositiveInt | None = None
+    max_model_len: PositiveInt | None = None
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    num_gpu_blocks_override: PositiveInt | None = None
+    enable_prefix_caching: bool | None = None
+    async_scheduling: bool | None = None
+    scheduling_policy: Literal["fcfs", "priority"] | None = None
+    long_prefill_token_threshold: int | None = Field(default=None, ge=0)
+    scheduler_reserve_full_isl: bool | None = None
+    cudagraph_mode: GraphMode | None = None
+    router: str | None = None
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """The GPUs that one replica occupies."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of the whole fleet."""
+        return self.gpus_per_replica * self.replicas
+
+
+class Resolved(Spec):
+    """A Deployment in which every knob has its value, as it is simulated, stored and printed."""
+
+    model: str
+    engine: str
+    device: str
+    dtype: Literal["bfloat16", "float16"]
+    tensor_parallel_size: PositiveInt
+    pipeline_parallel_size: PositiveInt
+    replicas: PositiveInt
+    scheduler: str
+    max_num_batched_tokens: PositiveInt
+    max_num_seqs: PositiveInt
+    block_size: PositiveInt
+    max_model_len: PositiveInt
+    gpu_memory_utilization: float = Field(gt=0, le=1)
+    num_gpu_blocks_override: PositiveInt | None
+    enable_prefix_caching: bool
+    async_scheduling: bool
+    scheduling_policy: Literal["fcfs", "priority"]
+    long_prefill_token_threshold: int = Field(ge=0)
+    scheduler_reserve_full_isl: bool
+    cudagraph_mode: GraphMode
+    router: str
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """The GPUs that one replica occupies."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of the whole fleet."""
+        return self.gpus_per_replica * self.replicas
+
+    def with_replicas(self, replicas: int) -> Resolved:
+        """Returns the same deployment with another number of replicas."""
+        return self.model_copy(update={"replicas": replicas})

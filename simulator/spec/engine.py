@@ -1,0 +1,104 @@
+"""Engine profile: one engine and version, the defaults of its knobs by device, its memory rule and what is legal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from simulator.spec.base import Spec
+from simulator.spec.deployment import GraphMode
+
+
+class Defaults(Spec):
+    """The value of every knob that does not depend on the device."""
+
+    dtype: str
+    scheduler: str
+    block_size: PositiveInt
+    gpu_memory_utilization: PositiveFloat
+    enable_prefix_caching: bool
+    async_scheduling: bool
+    scheduling_policy: str
+    long_prefill_token_threshold: NonNegativeInt
+    scheduler_reserve_full_isl: bool
+    cudagraph_mode: GraphMode
+    router: str
+
+
+class DeviceDefaults(Spec):
+    """Batch limits for devices with at least so much memory; the first entry of the list that applies is taken.
+
+    `except_devices` are parts of names, in any case, as the engine tests them: a new variant of a SKU needs no entry.
+    """
+
+    min_memory_bytes: NonNegativeInt = 0
+    except_devices: tuple[str, ...] = Field(default=(), strict=False)
+    max_num_batched_tokens: PositiveInt
+    max_num_seqs: PositiveInt
+
+    def applies(self, device: str, memory_bytes: int) -> bool:
+        """Returns whether this entry is for the device."""
+        excepted = any(part.lower() in device.lower() for part in self.except_devices)
+        return memory_bytes >= self.min_memory_bytes and not excepted
+
+
+class MemoryRule(Spec):
+    """What a worker holds beside weights and KV, as the engine's start-up profile sees it.
+
+    `driver_bytes` of a device's memory are never offered to a program. `context_bytes` and, with several GPUs,
+    `communication_bytes` are held before the budget is measured and lie outside it. Charged to it are `non_torch_bytes`
+    and the peak of the profile run: `workspace_bytes` and the larger of the forward pass (per scheduled token, so many
+    tensors of each width in the model's dtype) and the sampler (per sequence, logits in the model's dtype and so many
+    copies of them in float32). Captured graphs count when `graphs_in_budget`.
+    """
+
+    driver_bytes: NonNegativeInt
+    context_bytes: NonNegativeInt
+    communication_bytes: NonNegativeInt
+    non_torch_bytes: NonNegativeInt
+    workspace_bytes: NonNegativeInt
+    forward_hidden_tensors: PositiveInt
+    forward_query_tensors: PositiveInt
+    forward_intermediate_tensors: PositiveInt
+    sampler_float32_copies: PositiveInt
+    graph_bytes_per_layer: NonNegativeInt
+    graphs_in_budget: bool
+
+
+CaptureRange = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
+
+
+class Graphs(Spec):
+    """The batch sizes that are captured, and the largest: `[first, last, step]` ranges, in order."""
+
+    capture_ranges: tuple[CaptureRange, ...] = Field(strict=False)
+    max_capture_size: PositiveInt
+
+    def sizes(self, max_num_seqs: int, max_num_batched_tokens: int) -> list[int]:
+        """Returns the captured token counts in ascending order, up to min(2 x max_num_seqs, the largest, the budget)."""
+        top = min(2 * max_num_seqs, self.max_capture_size, max_num_batched_tokens)
+        every = {size for first, last, step in self.capture_ranges for size in range(first, last + 1, step)}
+        return sorted(size for size in every if size <= top)
+
+
+class Overheads(Spec):
+    """Host times of an iteration in seconds; None where no source gives a figure, and then reported as absent."""
+
+    graph_launch_s: NonNegativeFloat | None = None
+    kernel_launch_s: NonNegativeFloat | None = None
+    kernels_per_layer: PositiveInt | None = None
+    host_step_s: NonNegativeFloat | None = None
+
+
+class EngineProfile(Spec):
+    """One engine and version, shared by simulation and launch."""
+
+    engine: str
+    version: str
+    defaults: Defaults
+    device_defaults: tuple[DeviceDefaults, ...] = Field(min_length=1, strict=False)
+    memory: MemoryRule
+    graphs: Graphs
+    overheads: Overheads
+    sources: dict[str, str] = Field(min_length=1)

@@ -1,0 +1,70 @@
+"""Model: an architecture as in the Hugging Face `config.json`, whose field names it keeps."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from simulator.errors import InputError
+from simulator.spec.base import Spec
+
+
+class Model(Spec):
+    """A decoder-only transformer, described by the numbers that decide its time and its memory."""
+
+    family: str
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    num_key_value_heads: PositiveInt
+    head_dim: PositiveInt
+    vocab_size: PositiveInt
+    max_position_embeddings: PositiveInt
+    tie_word_embeddings: bool = False
+    attention_bias: bool = False
+    qk_norm: bool = False
+    torch_dtype: Literal["bfloat16", "float16", "float32"]
+    sources: dict[str, str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise InputError(
+                "num_key_value_heads", self.num_key_value_heads, f"a divisor of num_attention_heads ({self.num_attention_heads})"
+            )
+        return self
+
+    @property
+    def query_size(self) -> int:
+        """The width of all query heads."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """The width of all key heads, equal to that of all value heads."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def layer_parameters(self) -> int:
+        """The weights of one decoder layer with a gated MLP: projections, biases and norms."""
+        attention = self.hidden_size * (2 * self.query_size + 2 * self.kv_size)
+        bias = self.query_size + 2 * self.kv_size if self.attention_bias else 0
+        norms = 2 * self.hidden_size + (2 * self.head_dim if self.qk_norm else 0)
+        return attention + bias + norms + 3 * self.hidden_size * self.intermediate_size
+
+    @property
+    def embedding_parameters(self) -> int:
+        """The weights of the token embedding, equal to those of an untied LM head."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """All weights: layers, embedding, LM head when untied, final norm."""
+        heads = 1 if self.tie_word_embeddings else 2
+        return self.num_hidden_layers * self.layer_parameters + heads * self.embedding_parameters + self.hidden_size
+
+    def layer_flops_per_token(self) -> int:
+        """Multiply-adds of one layer's projections and MLP for one token, times two."""
+        return 2 * (self.hidden_size * (2 * self.query_size + 2 * self.kv_size) + 3 * self.hidden_size * self.intermediate_size)

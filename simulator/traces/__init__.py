@@ -1,0 +1,62 @@
+"""Recorded traffic: one file format a module, found by its columns; the module's name is the format's name.
+
+The contract of a format (`Format`): `matches` says from the column names alone whether a file is of the format, so that
+no two formats match the same file. `parse` gets every row as it was written and returns all of them as a Trace, in the
+file's order; it raises InputError with the line for a row that is wrong. It drops nothing: leaving out rows of zero
+tokens, counting them and naming the format are `reader.read`'s, which is the only door. Modules whose name starts with
+an underscore are shared by the formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from simulator.traces._table import Table
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Recorded requests in order of arrival; the arrays are of length n and must not be written to.
+
+    arrival_s[n] is in seconds on the format's clock and does not fall; None when only lengths were recorded.
+    prompt_tokens[n] and output_tokens[n] are at least 1 once read. priority[n]: the lower goes first.
+    block_ids, where recorded, has the ids of the prefix blocks of each request: equal ids are equal tokens after equal
+    tokens. A block has block_tokens tokens, or as many as the deployment's block_size where that is None.
+    rows counts the data rows of the file, dropped those left out, by reason; notes says both and more in words.
+    """
+
+    arrival_s: Floats | None
+    prompt_tokens: Ints
+    output_tokens: Ints
+    priority: Ints
+    block_ids: tuple[Ints, ...] | None = None
+    block_tokens: int | None = None
+    format: str = ""
+    rows: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Returns n, the requests that are kept."""
+        return len(self.prompt_tokens)
+
+
+class Format(Protocol):
+    """What a module of this folder provides."""
+
+    NEEDS: str
+
+    def matches(self, columns: frozenset[str]) -> bool:
+        """Returns whether a file with these columns is of this format."""
+
+    def parse(self, table: Table) -> Trace:
+        """Returns every row of the table; raises InputError with the line of the first wrong one."""

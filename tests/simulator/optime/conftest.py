@@ -1,0 +1,53 @@
+"""What the tests of operator times share: a deployment, and the context that a source is opened in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from simulator import catalog
+from simulator.optime.sources import Context
+from simulator.spec.deployment import Resolved
+
+FIELDS: dict[str, Any] = {
+    "model": "meta-llama/Llama-3.1-8B",
+    "engine": "vllm-0.19",
+    "device": "H200-SXM",
+    "dtype": "bfloat16",
+    "tensor_parallel_size": 1,
+    "pipeline_parallel_size": 1,
+    "replicas": 1,
+    "scheduler": "vllm_v1",
+    "max_num_batched_tokens": 2048,
+    "max_num_seqs": 256,
+    "block_size": 16,
+    "max_model_len": 8192,
+    "gpu_memory_utilization": 0.9,
+    "num_gpu_blocks_override": None,
+    "enable_prefix_caching": True,
+    "async_scheduling": True,
+    "scheduling_policy": "fcfs",
+    "long_prefill_token_threshold": 0,
+    "scheduler_reserve_full_isl": True,
+    "cudagraph_mode": "FULL_AND_PIECEWISE",
+    "router": "round_robin",
+}
+
+
+@pytest.fixture
+def resolved() -> Callable[..., Resolved]:
+    """Returns a maker of deployments that differ from the plain one in the fields given."""
+    return lambda **fields: Resolved(**{**FIELDS, **fields})
+
+
+@pytest.fixture
+def context(resolved: Callable[..., Resolved]) -> Callable[..., Context]:
+    """Returns a maker of contexts for such deployments."""
+
+    def make(**fields: Any) -> Context:
+        deployment = resolved(**fields)
+        return Context(deployment, catalog.model(deployment.model), catalog.device(deployment.device))
+
+    return make

@@ -1,0 +1,209 @@
+"""The catalog's GPUs and price books: every file parses, figures are dense and sourced, and bills pack instances."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator import catalog
+from simulator.errors import InputError
+from simulator.spec.device import Device
+from simulator.spec.prices import Bill, PriceBook
+
+DEVICES = ("A100-40G-SXM", "A100-80G-SXM", "A40", "H100-SXM", "H200-SXM", "L4", "L40S", "RTX-4090")
+BOOKS = ("cloud-2026-11", "vidur-code-2024-02", "vidur-paper-2024")
+CLOUD = "cloud-2026-11"
+
+
+def figures(device: Device) -> set[str]:
+    """Returns the names of the figures that the device states, its links' included."""
+    own = device.model_dump(exclude_none=True, exclude={"vendor", "architecture", "link", "sources"})
+    return set(own) | set(device.link.model_dump(exclude_unset=True, exclude_none=True))
+
+
+def book(*instances: tuple[str, int, float], packing: str = "instance") -> PriceBook:
+    """Returns a book of instances (name, GPUs, dollars an hour on demand) of one device."""
+    offers = [
+        {"name": name, "provider": "p", "device": "L4", "gpus": gpus, "on_demand_usd_per_hour": usd, "source": "s"}
+        for name, gpus, usd in instances
+    ]
+    return PriceBook.parse({"date": "2026-11-22", "packing": packing, "instances": offers, "sources": {"s": "test"}})
+
+
+def billed(prices: PriceBook, gpus_per_replica: int, replicas: int, device: str = "L4") -> Bill:
+    """Returns the bill, which must exist."""
+    bill = prices.bill(device, gpus_per_replica, replicas)
+    assert bill is not None
+    return bill
+
+
+def test_catalog_has_the_files() -> None:
+    assert set(DEVICES) <= set(catalog.names("devices"))
+    assert set(BOOKS) <= set(catalog.names("prices"))
+
+
+@pytest.mark.parametrize("name", catalog.names("devices"))
+def test_every_figure_of_a_device_has_a_source(name: str) -> None:
+    device = catalog.device(name)
+    assert set(device.sources) == figures(device)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_peaks_are_dense_and_consistent(name: str) -> None:
+    """Tensor rates double from tf32 to 16 bits to fp8; a sparse figure among dense ones would break a ratio."""
+    peak = catalog.device(name).peak_flops_per_s
+    assert peak["bfloat16"] == peak["float16"]
+    assert peak["bfloat16"] / peak["tf32"] == pytest.approx(2, rel=0.03)
+    if "fp8" in peak:
+        assert peak["fp8"] / peak["bfloat16"] == pytest.approx(2, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "bfloat16", "bandwidth"),
+    [
+        ("A100-40G-SXM", 312e12, 1.555e12),
+        ("A100-80G-SXM", 312e12, 2.039e12),
+        ("A40", 149.7e12, 696e9),
+        ("H100-SXM", 989.4e12, 3.35e12),
+        ("H200-SXM", 989.4e12, 4.8e12),
+        ("L4", 121e12, 300e9),
+        ("L40S", 362.05e12, 864e9),
+        ("RTX-4090", 165.2e12, 1.008e12),
+    ],
+)
+def test_datasheet_figures(name: str, bfloat16: float, bandwidth: float) -> None:
+    device = catalog.device(name)
+    assert device.peak_flops_per_s["bfloat16"] == pytest.approx(bfloat16, rel=0.01)
+    assert device.memory_bandwidth_bytes_per_s == pytest.approx(bandwidth, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "mebibytes"), [("A100-80G-SXM", 81920), ("H100-SXM", 81559), ("H200-SXM", 143771), ("RTX-4090", 24564)]
+)
+def test_memory_is_the_drivers_total(name: str, mebibytes: int) -> None:
+    assert catalog.device(name).memory_bytes == mebibytes * 1024**2
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_links_do_not_get_faster_with_distance(name: str) -> None:
+    link = catalog.device(name).link
+    known = [rate for gpus in (1, 2, 4, 8, 16) if (rate := link.bandwidth(gpus)) is not None]
+    assert link.nvlink_island <= link.gpus_per_node
+    assert (link.nvlink_bytes_per_s is None) == (link.nvlink_island == 1)
+    assert known == sorted(known, reverse=True)
+
+
+def test_nvlink_is_counted_per_direction() -> None:
+    assert catalog.device("H100-SXM").link.bandwidth(8) == 450e9
+    assert catalog.device("A100-80G-SXM").link.bandwidth(8) == 300e9
+    assert catalog.device("A40").link.bandwidth(2) == 56.25e9
+    assert catalog.device("A40").link.bandwidth(4) == 32e9
+    assert catalog.device("L40S").link.bandwidth(16) is None
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_book_names_known_devices_and_sources(name: str) -> None:
+    prices = catalog.price_book(name)
+    named = [(i.provider, i.name) for i in prices.instances]
+    assert {i.device for i in prices.instances} <= set(catalog.names("devices"))
+    assert {i.source for i in prices.instances} <= set(prices.sources)
+    assert len(named) == len(set(named))
+
+
+def test_cloud_book_sells_every_device_alone_and_together() -> None:
+    prices = catalog.price_book(CLOUD)
+    assert prices.packing == "instance"
+    assert prices.devices == sorted(DEVICES)
+    for device in DEVICES:
+        assert billed(prices, 1, 1, device).gpus_rented == 1
+        assert billed(prices, 2, 1, device).gpus_rented >= 2
+
+
+def test_cloud_discounts_are_below_the_list_price() -> None:
+    for offer in catalog.price_book(CLOUD).instances:
+        on_demand = offer.on_demand_usd_per_hour or math.inf
+        assert (offer.spot_usd_per_hour or 0) < on_demand
+        assert (offer.reserved_usd_per_hour or 0) < on_demand
+
+
+def test_vidur_books_count_single_gpus() -> None:
+    code, paper = catalog.price_book("vidur-code-2024-02"), catalog.price_book("vidur-paper-2024")
+    assert billed(code, 4, 3, "H100-SXM").usd_per_hour == pytest.approx(12 * 4.25)
+    assert billed(code, 2, 1, "A100-80G-SXM").usd_per_hour == pytest.approx(2 * 2.21)
+    assert billed(code, 1, 8, "A40").usd_per_hour == pytest.approx(8 * 1.28)
+    assert billed(paper, 8, 1, "H100-SXM").usd_per_hour == pytest.approx(8 * 6.98)
+    assert billed(paper, 1, 1, "A100-80G-SXM").usd_per_hour == pytest.approx(3.72)
+    assert paper.bill("A40", 1, 1) is None
+
+
+def test_bill_packs_whole_instances() -> None:
+    eight = book(("eight", 8, 40.0))
+    assert billed(eight, 1, 1) == Bill(instance="eight", provider="p", instances=1, gpus_rented=8, usd_per_hour=40.0)
+    assert billed(eight, 2, 5) == Bill(instance="eight", provider="p", instances=2, gpus_rented=16, usd_per_hour=80.0)
+    # Three GPUs fit twice into eight, and two stay idle.
+    assert billed(eight, 3, 3) == Bill(instance="eight", provider="p", instances=2, gpus_rented=16, usd_per_hour=80.0)
+
+
+def test_bill_takes_the_cheapest_size() -> None:
+    mixed = book(("one", 1, 6.0), ("eight", 8, 40.0))
+    assert billed(mixed, 1, 6).instance == "one"
+    assert billed(mixed, 1, 7).instance == "eight"
+    # A replica of two GPUs stays within one instance as long as the book has one that holds it.
+    assert billed(mixed, 2, 1).instance == "eight"
+
+
+def test_bill_joins_instances_only_when_none_holds_a_replica() -> None:
+    fours = book(("four", 4, 10.0))
+    assert billed(fours, 8, 3) == Bill(instance="four", provider="p", instances=6, gpus_rented=24, usd_per_hour=60.0)
+    assert fours.bill("L4", 6, 1) is None
+    assert fours.bill("H100-SXM", 1, 1) is None
+
+
+def test_an_instance_without_any_price_is_refused() -> None:
+    offer = {"name": "x", "provider": "p", "device": "L4", "gpus": 1, "source": "s"}
+    with pytest.raises(InputError, match="on_demand_usd_per_hour"):
+        PriceBook.parse({"date": "2026-11-22", "instances": [offer], "sources": {"s": "test"}}, "prices")
+
+
+def test_unknown_device_lists_the_nearest_first() -> None:
+    with pytest.raises(InputError, match="allowed: H100-SXM"):
+        catalog.device("H100-SMX")
+
+
+SIZES = st.dictionaries(st.sampled_from([1, 2, 4, 8]), st.floats(0.1, 100.0), min_size=1)
+REPLICA = st.sampled_from([1, 2, 4, 8])
+FLEET = st.integers(1, 200)
+
+
+@given(SIZES, REPLICA, FLEET)
+def test_bill_rents_at_least_the_gpus_needed_in_whole_instances(sizes: dict[int, float], gpus: int, replicas: int) -> None:
+    prices = book(*((f"{size}x", size, usd) for size, usd in sizes.items()))
+    bill = billed(prices, gpus, replicas)
+    size = int(bill.instance[:-1])
+    assert bill.gpus_rented >= gpus * replicas
+    assert bill.gpus_rented == bill.instances * size
+    assert bill.usd_per_hour == pytest.approx(bill.instances * sizes[size])
+
+
+@given(SIZES, REPLICA, FLEET)
+def test_cost_never_falls_with_more_replicas(sizes: dict[int, float], gpus: int, replicas: int) -> None:
+    prices = book(*((f"{size}x", size, usd) for size, usd in sizes.items()))
+    assert billed(prices, gpus, replicas + 1).usd_per_hour >= billed(prices, gpus, replicas).usd_per_hour
+
+
+@given(st.floats(0.1, 100.0), REPLICA, FLEET)
+def test_per_gpu_equals_gpus_times_price(usd: float, gpus: int, replicas: int) -> None:
+    bill = billed(book(("one", 1, usd), packing="per_gpu"), gpus, replicas)
+    assert bill.gpus_rented == gpus * replicas
+    assert bill.usd_per_hour == pytest.approx(gpus * replicas * usd)
+
+
+@given(st.sampled_from(DEVICES), REPLICA, st.integers(1, 50))
+def test_cloud_bills_grow_with_the_fleet(device: str, gpus: int, replicas: int) -> None:
+    prices = catalog.price_book(CLOUD)
+    small, large = billed(prices, gpus, replicas, device), billed(prices, gpus, replicas + 1, device)
+    assert small.gpus_rented >= gpus * replicas
+    assert large.usd_per_hour >= small.usd_per_hour
