@@ -10,7 +10,7 @@ import pandas as pd
 
 from dashboard.axis import Axis
 from dashboard.figures.theme import LIGHT
-from dashboard.words import deployment_title, differing, in_order, interval, knob, knobs, number, rent, seconds, spoken, usd
+from dashboard.words import deployment_title, differing, in_order, knob, knobs, number, rent, seconds, spoken, usd
 from db.rows import TrialPoint, TrialRow
 
 LATENCIES = ("ttft", "tpot", "itl", "e2e", "queue")
@@ -32,6 +32,13 @@ def latencies(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """Returns every latency statistic of stored Metrics by its name, in seconds."""
     names = [f"{kind}_{statistic}_s" for kind in LATENCIES for statistic in STATISTICS]
     return {name: latency(metrics, name) for name in names}
+
+
+def ends(trial: TrialRow) -> str:
+    """Returns the interval of a trial's capacity, `18.2 to 19.3`, empty where there is none."""
+    if trial.capacity_low_rps is None or trial.capacity_high_rps is None:
+        return ""
+    return f"{number(trial.capacity_low_rps)} to {number(trial.capacity_high_rps)}"
 
 
 def in_frontier_order(points: Sequence[TrialPoint]) -> list[TrialPoint]:
@@ -82,11 +89,12 @@ def curves_frame(trials: Sequence[TrialRow]) -> pd.DataFrame:
     Columns: trial, device, title, rate_rps, at_capacity, capacity_rps, capacity_low_rps, capacity_high_rps, hover, and one for
     each latency statistic (seconds); NaN where there is no value.
     """
-    ends = ("capacity_rps", "capacity_low_rps", "capacity_high_rps")
-    numeric = ["rate_rps", *ends, *latencies({})]
+    bounds = ("capacity_rps", "capacity_low_rps", "capacity_high_rps")
+    numeric = ["rate_rps", *bounds, *latencies({})]
     rows = []
     for trial in trials:
         curve = sorted(trial.curve, key=lambda item: float(item["rate_rps"]))
+        nearest = _nearest_to_capacity(trial)
         for item in curve:
             rate, metrics = float(item["rate_rps"]), item["metrics"]
             rows.append(
@@ -95,14 +103,24 @@ def curves_frame(trials: Sequence[TrialRow]) -> pd.DataFrame:
                     "device": escape(trial.deployment["device"]),
                     "title": escape(deployment_title(trial.deployment)),
                     "rate_rps": rate,
-                    "at_capacity": trial.capacity_rps is not None and abs(rate / trial.capacity_rps - 1) < 1e-6,
-                    **{end: getattr(trial, end) for end in ends},
+                    "at_capacity": rate == nearest,
+                    **{name: getattr(trial, name) for name in bounds},
                     "hover": _hover(trial, rate, metrics, ()),
                     **latencies(metrics),
                 }
             )
     frame = pd.DataFrame(rows, columns=["trial", "device", "title", "at_capacity", "hover", *numeric])
     return frame.astype(dict.fromkeys(numeric, float))
+
+
+def _nearest_to_capacity(trial: TrialRow) -> float | None:
+    """Returns the rate of the curve that is nearest to the capacity and within its interval, if there is one."""
+    if trial.capacity_rps is None:
+        return None
+    value = trial.capacity_rps
+    low, high = (value if end is None else end for end in (trial.capacity_low_rps, trial.capacity_high_rps))
+    within = [rate for rate in (float(item["rate_rps"]) for item in trial.curve) if low <= rate <= high]
+    return min(within, key=lambda rate: abs(rate - value), default=None)
 
 
 def best_by_device(frame: pd.DataFrame, axis: Axis) -> pd.DataFrame:
@@ -117,11 +135,12 @@ def best_by_device(frame: pd.DataFrame, axis: Axis) -> pd.DataFrame:
 def _hover(trial: TrialRow, rate: float, metrics: Mapping[str, Any], varied: Sequence[str]) -> str:
     """Returns the whole deployment, its capacity and the metrics at a rate, one thought a line."""
     deployment = trial.deployment
-    ends = interval(trial.capacity_rps, trial.capacity_low_rps, trial.capacity_high_rps)
+    interval = f" [{ends(trial)}]" if ends(trial) else ""
+    capacity = "" if trial.capacity_rps is None else f"; capacity {number(trial.capacity_rps)}{interval}"
     lines = [
         f"<b>{escape(deployment_title(deployment))}</b>  (trial {trial.number})",
         escape(knobs(deployment, varied)),
-        f"At {number(rate)} requests/s; capacity {ends}" if trial.capacity_rps is not None else f"At {number(rate)} requests/s",
+        f"At {number(rate)} requests/s{capacity}",
         _price(trial, metrics),
         " · ".join(f"{spoken(name)} {seconds(latency(metrics, name))}" for name in _TOLD[:3]),
         " · ".join(f"{spoken(name)} {seconds(latency(metrics, name))}" for name in _TOLD[3:]),

@@ -47,13 +47,6 @@ def quantity(value: float | None, unit: str) -> str:
     return seconds(value) if unit == "s" else number(value)
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Returns `value [low to high]`, without the brackets when there is no interval."""
-    if value is None or low is None or high is None:
-        return number(value)
-    return f"{number(value)} [{number(low)} to {number(high)}]"
-
-
 def spoken(name: str) -> str:
     """Returns a field's name as it is said: `ttft_p99_s` is TTFT p99, `saturated_rate` is Saturated rate."""
     words = name.removesuffix("_s").split("_")
@@ -107,6 +100,11 @@ def knobs(deployment: Mapping[str, Any], names: Sequence[str]) -> str:
     return " · ".join(knob(name, deployment[name]) for name in names if name in deployment)
 
 
+def instances(bill: Mapping[str, Any]) -> str:
+    """Returns how many of which instance a bill is for."""
+    return f"{bill['instances']:,} {TIMES} {bill['instance']}"
+
+
 def rent(bill: Mapping[str, Any] | None) -> str:
-    """Returns the instances of a bill, how many of which and whose, a dash without one."""
-    return ABSENT if bill is None else f"{bill['instances']:,} {TIMES} {bill['instance']} ({bill['provider']})"
+    """Returns how many of which instance a bill is for, and whose they are; a dash without one."""
+    return ABSENT if bill is None else f"{instances(bill)} ({bill['provider']})"

@@ -112,9 +112,11 @@ def search(
     request = requests.read(file).override(trials, seed)
 
     from search import service, stored
+    from search.check import check
     from search.driver import Stopped
     from search.progress import Interrupt, Reporter
 
+    check(request)
     try:
         with Interrupt() as stop, Reporter() as report:
             study = service.run_search(request, db=db, executor=executor, address=address, report=report, stop=stop)
@@ -139,6 +141,7 @@ def simulate(
     from simulator.cli import show_simulation, write_requests
 
     scenario = scenarios.read(file)
+    scenario.price_book()
     if requests is not None:
         check_target(requests, "--requests")
 
@@ -160,6 +163,7 @@ def capacity(file: ScenarioFile, as_json: Json = False) -> None:
     from simulator import scenario as scenarios
 
     scenario = scenarios.read(file)
+    scenario.price_book()
 
     from search import service
     from search.table import show_capacity

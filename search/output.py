@@ -48,6 +48,14 @@ def check_target(path: Path, field: str) -> None:
         raise InputError(field, str(path), "a file; this is a folder")
     if not path.parent.is_dir():
         raise InputError(field, str(path), f"a file in a folder that exists; {path.parent} does not")
+    if path.is_file() or not path.exists():
+        is_new = not path.exists()
+        try:
+            path.open("ab").close()
+        except OSError as error:
+            raise _unwritable(path, field, error) from None
+        if is_new:
+            path.unlink()
 
 
 @contextmanager
@@ -59,4 +67,8 @@ def target(path: Path, field: str) -> Iterator[TextIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise InputError(field, str(path), f"a file that can be written ({error.strerror or error})") from None
+        raise _unwritable(path, field, error) from None
+
+
+def _unwritable(path: Path, field: str, error: OSError) -> InputError:
+    return InputError(field, str(path), f"a file that can be written ({error.strerror or error})")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from db.rows import StudyRow, TrialPoint, TrialRow
 from simulator.cli import HOURS_A_MONTH, digits, dollars, seconds
-from simulator.optime.provenance import KINDS
 
 MOST_REASONS = 5
 
@@ -77,27 +76,6 @@ def runner_up_line(ranked: Sequence[TrialPoint], objective: str) -> str | None:
     verb = "costs" if objective.startswith("usd") else "has"
     tied = "; the two cannot be told apart" if ranked[0].point.tied and ranked[1].point.tied else ""
     return f"the runner-up {verb} {by_how_much}: {objective} {digits(second)} after {digits(best)}{tied}"
-
-
-def sources_line(trial: TrialRow) -> str | None:
-    """Returns which operator times of a trial were measured and which not; None when that was not stored."""
-    operators: Mapping[str, Mapping[str, Any]] = trial.provenance.get("operators") or {}
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name, origin in operators.items():
-        groups[origin["kind"], _source(origin)].append(name)
-    parts = [
-        f"{kind}{source} {', '.join(sorted(names))}"
-        for (kind, source), names in sorted(groups.items(), key=lambda group: (KINDS.index(group[0][0]), group[0][1]))
-    ]
-    return f"operator times of the winner: {'; '.join(parts)}" if parts else None
-
-
-def _source(origin: Mapping[str, Any]) -> str:
-    if origin["kind"] == "absent":
-        return " and counted as 0 s:"
-    source, versions = str(origin["source"]), dict(origin.get("versions") or {})
-    own = next((version for name, version in versions.items() if name.startswith(source)), None)
-    return f" ({source}) for" if own is None else f" ({source} {own}) for"
 
 
 def reason_lines(trials: Iterable[TrialRow]) -> Iterator[str]:

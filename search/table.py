@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from db.rows import StudyLine, StudyRow, TrialPoint, TrialRow
 from search import objectives, sentences
 from search.layout import Column, show
-from simulator.cli import HOURS_A_MONTH, deployment_line, digits, dollars, seconds
+from simulator.cli import HOURS_A_MONTH, deployment_line, digits, dollars, seconds, sources_line
 from simulator.spec.slo import TERMS
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def show_study(
         say(sentences.rent_line(ranked[0].trial))
         say(sentences.binding_line(ranked[0], slo))
         say(sentences.runner_up_line(ranked, first))
-        say(sentences.sources_line(ranked[0].trial))
+        say(sources_line(ranked[0].trial.provenance, " of the winner"))
     say(sentences.state_line(study, trials))
     for line in (*sentences.reason_lines(trials), *sentences.how_lines(study)):
         say(line)
@@ -294,3 +294,7 @@ def show_capacity(console: Console, document: Mapping[str, Any], slo: Mapping[st
         made.append(Column("SLO", ["met" if each["slo_met"] else "missed" for each in metrics], justify="left"))
     say("")
     show(console, made)
+    say("")
+    say(sources_line(document.get("provenance") or {}))
+    for note in (document.get("provenance") or {}).get("notes") or ():
+        say(f"workload: {note}")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from simulator.optime.provenance import KINDS
 from simulator.spec.slo import TERMS
 
 if TYPE_CHECKING:
@@ -95,8 +97,9 @@ def show_simulation(
     console.print()
     console.print(table)
     console.print()
-    for line in (*summary_lines(metrics), *verdict_lines(metrics, slo or {}), *notes):
-        console.print(line)
+    sources = sources_line(document["provenance"])
+    for line in (*summary_lines(metrics), *verdict_lines(metrics, slo or {}), *([sources] if sources else []), *notes):
+        console.print(line, soft_wrap=True)
 
 
 def deployment_line(deployment: Mapping[str, Any]) -> str:
@@ -145,6 +148,27 @@ def verdict_lines(metrics: Mapping[str, Any], slo: Mapping[str, float]) -> Itera
         yield f"SLO {term} <= {limit:g} s: {seconds(value)}, {'met' if value <= limit else 'missed'}"
     if metrics["slo_met"] is False and kept:
         yield f"SLO missed: the {metrics['rejected']:,} rejected requests count as infinitely slow"
+
+
+def sources_line(provenance: Mapping[str, Any], whose: str = "") -> str | None:
+    """Returns which operator times were measured and which not, in the order of KINDS; None when that is not known."""
+    operators: Mapping[str, Mapping[str, Any]] = provenance.get("operators") or {}
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, origin in operators.items():
+        groups[origin["kind"], _source(origin)].append(name)
+    parts = [
+        f"{kind}{source} {', '.join(sorted(names))}"
+        for (kind, source), names in sorted(groups.items(), key=lambda group: (KINDS.index(group[0][0]), group[0][1]))
+    ]
+    return f"operator times{whose}: {'; '.join(parts)}" if parts else None
+
+
+def _source(origin: Mapping[str, Any]) -> str:
+    if origin["kind"] == "absent":
+        return " and counted as 0 s:"
+    source, versions = str(origin["source"]), dict(origin.get("versions") or {})
+    own = next((version for name, version in versions.items() if name.startswith(source)), None)
+    return f" ({source}) for" if own is None else f" ({source} {own}) for"
 
 
 # Files

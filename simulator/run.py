@@ -92,6 +92,7 @@ def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
         by_priority=deployment.scheduling_policy == "priority",
         asynchronous=deployment.async_scheduling,
         counters=_countable(deployment, policy),
+        leaps=_countable(deployment, policy),
         whole_prompt=policy.WHOLE_PROMPT,
     )
     return Prepared(deployment, memory, prices, provenance, limits, engine.prices_of(prices, limits), policy.schedule, router.route)

@@ -53,7 +53,7 @@ def _limits(drawing: go.Figure, x: Axis, y: Axis) -> None:
                 "textposition": "end",
                 "font": {"color": LIGHT.limit, "size": 12},
             }
-            label |= {"textangle": 0, "xanchor": "right", "yanchor": "top" if key == "x" else "bottom"}
+            label |= {"textangle": 0, "xanchor": "right", "yanchor": "top"}
             add(**{key: axis.limit}, line={"color": LIGHT.limit, "width": 1.5, "dash": "dash"}, label=label)
 
 
@@ -118,12 +118,13 @@ def _members(drawing: go.Figure, shown: pd.DataFrame, x: Axis, y: Axis) -> None:
 
 def _rings(drawing: go.Figure, shown: pd.DataFrame, x: Axis, y: Axis) -> None:
     tied = shown[shown["tied"]]
-    if len(tied) > 1:
+    # Two loads of one deployment are no choice between deployments.
+    if tied["trial"].nunique() > 1:
         drawing.add_scatter(
             x=tied[x.name].tolist(),
             y=tied[y.name].tolist(),
             mode="markers",
-            name="cannot be told apart from the best",
+            name="tied with the best",
             marker={"symbol": "circle-open", "size": 19, "color": LIGHT.ink, "line": {"width": 1.5, "color": LIGHT.ink}},
             hoverinfo="skip",
         )

@@ -14,8 +14,8 @@ from dashboard.figures.theme import LIGHT, blank, scale, ticks, ticks_of_scale
 def figure(frame: pd.DataFrame, latency: Axis, palette: Mapping[str, str], demand_rps: float | None = None) -> go.Figure:
     """Returns one latency of a `curves_frame` over the arrival rate, a line for each deployment, coloured by device.
 
-    A diamond is the capacity, the shaded band its interval, the dashed line the SLO's bound on this latency; a dotted line
-    is the demand where the study has one.
+    An upright line is the capacity, the shaded band its interval, a diamond the point nearest to it, the dashed line the
+    SLO's bound on this latency; a dotted line is the demand where the study has one.
     """
     shown = frame.dropna(subset=[latency.name])
     drawing = blank(400)
@@ -66,7 +66,7 @@ def _band(drawing: go.Figure, curve: pd.DataFrame, color: str) -> None:
 
 def _mark(drawing: go.Figure, axis: str, value: float, text: str, color: str, dash: str, where: str) -> None:
     add = drawing.add_hline if axis == "y" else drawing.add_vline
-    label: dict[str, object] = {"text": text, "textposition": where, "font": {"color": color, "size": 12}}
-    if axis == "x":
-        label |= {"textangle": 0, "xanchor": "right", "yanchor": "top", "padding": 4}
+    # Beneath a level line and left of an upright one, where the plot's edge cannot cut it off.
+    label = {"text": text, "textposition": where, "textangle": 0, "yanchor": "top", "font": {"color": color, "size": 12}}
+    label |= {"xanchor": "right", "padding": 4} if axis == "x" else {"xanchor": "left"}
     add(**{axis: value}, line={"color": color, "width": 1.5, "dash": dash}, label=label)

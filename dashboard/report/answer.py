@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dashboard.axis import Axis
-from dashboard.frames import in_frontier_order, latency
+from dashboard.frames import ends, in_frontier_order, latency
 from dashboard.words import count, deployment_title, differing, gpus, knobs, number, quantity, rent, seconds, spoken, usd
 from db.rows import StudyRow, TrialPoint, TrialRow
 from simulator.spec.slo import TERMS
@@ -32,6 +32,7 @@ class Answer:
     knobs: str = ""
     command: str = ""
     tiles: list[Tile] = field(default_factory=list)
+    tied: str = ""
     ties: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -44,13 +45,15 @@ def answer_of(study: StudyRow, trials: Sequence[TrialRow], points: Sequence[Tria
     if not front:
         return Answer(str(summary.get("sentence") or _nothing(study, trials)), notes=notes)
     best = front[0]
+    ties = _ties(best, points, axes[0])
     return Answer(
         sentence=str(summary.get("sentence") or _sentence(best, axes[0])),
         title=deployment_title(best.trial.deployment),
         knobs=knobs(best.trial.deployment, differing(item.trial.deployment for item in points)),
         command=f"trimtab launch {study.id} {best.trial.number} --engine {str(best.trial.deployment['engine']).rsplit('-', 1)[0]}",
-        tiles=[*_money(best, axes[0]), _capacity(best), *_bounds(study, best)],
-        ties=_ties(best, points, axes[0]),
+        tiles=[*_money(best, axes[0]), *_capacity(best), *_bounds(study, best)],
+        ties=ties,
+        tied=_tied(len(ties), best.trial),
         notes=notes,
     )
 
@@ -64,7 +67,7 @@ def _sentence(best: TrialPoint, first: Axis) -> str:
     )
     text = f"{lead} is {deployment_title(trial.deployment)}: it serves {number(point.rate_rps)} requests/s{price}"
     if trial.capacity_rps is None:
-        return f"{text}."
+        return f"{text}{_nearest(trial.binding)}."
     ends = (
         f" ({_level(trial)}{number(trial.capacity_low_rps)} to {number(trial.capacity_high_rps)})" if trial.capacity_low_rps else ""
     )
@@ -81,6 +84,11 @@ def _because(binding: str | None) -> str:
     if binding is None:
         return ""
     return f", bound by {spoken(binding)}" if binding in TERMS else f", bound by the {spoken(binding).lower()}"
+
+
+def _nearest(binding: str | None) -> str:
+    """Returns what limits a fleet that was sized for a demand, and whose capacity was therefore not searched."""
+    return f"; of the SLO's bounds {spoken(binding)} is nearest to its limit" if binding in TERMS else ""
 
 
 def _level(trial: TrialRow) -> str:
@@ -107,12 +115,14 @@ def _money(best: TrialPoint, first: Axis) -> list[Tile]:
     return tiles
 
 
-def _capacity(best: TrialPoint) -> Tile:
+def _capacity(best: TrialPoint) -> list[Tile]:
     trial = best.trial
-    ends = f"{_level(trial)}{number(trial.capacity_low_rps)} to {number(trial.capacity_high_rps)}" if trial.capacity_low_rps else ""
+    if trial.capacity_rps is None:
+        return []
+    interval = f"{_level(trial)}{ends(trial)}" if ends(trial) else ""
     bound = _because(trial.binding).removeprefix(", ")
     most = f"saturated at {number(trial.saturated_rps)}" if trial.saturated_rps is not None else ""
-    return Tile("Capacity, requests/s", number(trial.capacity_rps), "; ".join(part for part in (ends, bound, most) if part))
+    return [Tile("Capacity, requests/s", number(trial.capacity_rps), "; ".join(part for part in (interval, bound, most) if part))]
 
 
 def _bounds(study: StudyRow, best: TrialPoint) -> list[Tile]:
@@ -123,6 +133,12 @@ def _bounds(study: StudyRow, best: TrialPoint) -> list[Tile]:
         if value is not None:
             tiles.append(Tile(spoken(name), seconds(value), f"SLO {seconds(limit)}", value / limit))
     return tiles
+
+
+def _tied(amount: int, best: TrialRow) -> str:
+    """Returns what the ties have in common: an interval that overlaps, or where there is none the same value."""
+    who = f"{count(amount, 'other deployment')}"
+    return f"{who} cannot be told apart from it within the interval" if ends(best) else f"{who} at the same value"
 
 
 def _ties(best: TrialPoint, points: Sequence[TrialPoint], first: Axis) -> list[str]:

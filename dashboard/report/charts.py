@@ -64,7 +64,11 @@ def charts_of(study: StudyRow, trials: Sequence[TrialRow], points: Sequence[Tria
     return Charts(
         frontier=_chart("frontier", "The frontier", f"{x.short} against {y.short}", frontier.figure(frame, x, y, palette), "xy"),
         frontier_caption=_caption(frame, x, y, len(axes)),
-        curves=_curves(study, [trial for number in best["trial"] for trial in trials if trial.number == number], palette),
+        curves=_curves(
+            study,
+            [trial for number in best["trial"] for trial in trials if trial.number == number and len(trial.curve) > 1],
+            palette,
+        ),
         cost=_chart(
             "cost", cost.short, f"{cost.short} of each device's best deployment", cost_by_device.figure(best, cost, palette)
         )
@@ -88,7 +92,7 @@ def _caption(frame: pd.DataFrame, x: Axis, y: Axis, objectives: int) -> str:
     parts = [f"Each point is a deployment at a load; the {corner} is best. Nothing beats the solid points {among}."]
     faint = int((~frame["on_frontier"]).sum())
     if faint:
-        parts.append("Faint points are beaten by another.")
+        parts.append("Faint points are beaten by another, or were ruled out on shorter runs.")
     if not frame["within_slo"].all():
         parts.append("Thin crosses are over the SLO.")
     if faint > frontier.MOST_FAINT:

@@ -18,7 +18,8 @@ from dashboard.report.charts import charts_of
 from dashboard.report.heading import heading_of
 from dashboard.report.json_text import json_text
 from dashboard.report.provenance import provenance_of
-from dashboard.report.tables import frontier_table, refusals
+from dashboard.report.refusals import refusals_of
+from dashboard.report.tables import frontier_table
 from db.rows import StudyRow, TrialPoint, TrialRow
 
 FOLDER = Path(__file__).parent
@@ -42,7 +43,7 @@ def render(study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPo
         answer=answer_of(study, trials, points, axes),
         charts=charts_of(study, trials, points, axes),
         table=frontier_table(study, points, axes),
-        refusals=refusals(trials),
+        refusals=refusals_of(study, trials),
         provenance=provenance_of(study, trials),
     )
 

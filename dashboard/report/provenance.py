@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from dashboard.words import ABSENT, count, number
@@ -50,7 +51,7 @@ def provenance_of(study: StudyRow, trials: Sequence[TrialRow]) -> Provenance:
         operators=[(name, [merged[device].get(name) for device in devices]) for name in names],
         sources=_sources(trials),
         ran=_ran(study, trials),
-        request=json.dumps(study.request, indent=2, sort_keys=True, ensure_ascii=False),
+        request=json.dumps(_without_folders(study.request), indent=2, sort_keys=True, ensure_ascii=False),
     )
 
 
@@ -90,16 +91,27 @@ def _sources(trials: Sequence[TrialRow]) -> list[tuple[str, str]]:
 def _ran(study: StudyRow, trials: Sequence[TrialRow]) -> list[tuple[str, str]]:
     digests = sorted({study.kernel_digest, *(trial.kernel_digest for trial in trials)})
     runs = sorted({trial.fidelity for trial in trials if trial.fidelity})
+    summary = study.summary or {}
     facts = [
         ("Study", study.id),
         ("Request digest", study.digest),
         ("Kernel digest", ", ".join(digests)),
         ("Seed", str(study.seed)),
-        ("Requests a run", " and ".join(number(size) for size in runs) or ABSENT),
+        ("Requests a run", ", then ".join(number(size) for size in runs) or ABSENT),
         ("Created", f"{study.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("Finished", f"{study.finished_at:%Y-%m-%d %H:%M:%S} UTC" if study.finished_at else ABSENT),
     ]
+    facts += [(label, str(summary[key])) for label, key in (("Sampler", "sampler"), ("Executor", "executor")) if summary.get(key)]
     return facts + [(str(name), _plain(value)) for name, value in sorted(study.versions.items())]
+
+
+def _without_folders(value: Any) -> Any:
+    """Returns the request with file names in place of absolute paths, which tell others nothing but where one works."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
 
 
 def _plain(value: object) -> str:

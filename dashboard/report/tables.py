@@ -1,4 +1,4 @@
-"""The tables: the frontier's points, and the deployments that are ruled out with the reason."""
+"""The table of the frontier's operating points."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dashboard.axis import Axis, axis_of
-from dashboard.frames import in_frontier_order, latency
-from dashboard.words import ABSENT, deployment_title, differing, in_order, knob, knobs, number, rent, usd
-from db.rows import StudyRow, TrialPoint, TrialRow
+from dashboard.frames import ends, in_frontier_order, latency
+from dashboard.words import ABSENT, deployment_title, differing, in_order, instances, knob, knobs, number, usd
+from db.rows import StudyRow, TrialPoint
 from simulator.spec.slo import TERMS
 
 _LATENCIES = ("ttft_p99_s", "itl_p99_s")
@@ -37,6 +37,14 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Known:
+    """Whether any point has a capacity (a sized fleet has none) and a price (none without a price book)."""
+
+    capacity: bool
+    price: bool
+
+
+@dataclass(frozen=True)
 class Table:
     """The headings of the cells, with their units small, and the lines."""
 
@@ -44,24 +52,16 @@ class Table:
     lines: list[Line]
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A reason, whether it is a failure of the program rather than an answer, and the deployments that it rules out."""
-
-    reason: str
-    failed: bool
-    deployments: list[str]
-
-
 def frontier_table(study: StudyRow, points: Sequence[TrialPoint], axes: Sequence[Axis]) -> Table:
     """Returns the frontier by rank: instances, rate, capacity, dollars, the SLO's latencies and the other objectives."""
     front = in_frontier_order(points)
     varied = differing(item.trial.deployment for item in points)
     extra = _extra_axes(study, axes)
-    priced = any(item.point.metrics.get("usd_per_hour") is not None for item in front)
-    money = [Cell("$/M", "output tokens"), Cell("$/h", "fleet")] if priced else []
-    fixed = [Cell("Instances"), Cell("Rate", "requests/s"), Cell("Capacity", "requests/s"), *money]
-    rings = sum(item.point.tied for item in points) > 1
+    known = Known(
+        capacity=any(item.trial.capacity_rps is not None for item in front),
+        price=any(item.point.metrics.get("usd_per_hour") is not None for item in front),
+    )
+    rings = len({item.trial.id for item in points if item.point.tied}) > 1
     lines = []
     for place, item in enumerate(front, 1):
         deployment = item.trial.deployment
@@ -74,10 +74,10 @@ def frontier_table(study: StudyRow, points: Sequence[TrialPoint], axes: Sequence
                 title=deployment_title(deployment),
                 varied=knobs(deployment, varied),
                 full=[knob(name, deployment[name]) for name in in_order(deployment)],
-                cells=[*_fixed(item, priced), *(Cell(axis.text(_value(item, axis))) for axis in extra)],
+                cells=[*_fixed(item, known), *(Cell(axis.text(_value(item, axis))) for axis in extra)],
             )
         )
-    return Table([*fixed, *(Cell(axis.short, "" if axis.unit == "s" else axis.unit) for axis in extra)], lines)
+    return Table([*_headings(known), *(Cell(axis.short, "" if axis.unit == "s" else axis.unit) for axis in extra)], lines)
 
 
 def _extra_axes(study: StudyRow, axes: Sequence[Axis]) -> list[Axis]:
@@ -89,13 +89,18 @@ def _extra_axes(study: StudyRow, axes: Sequence[Axis]) -> list[Axis]:
     return [axis_of(name, slo) for name in dict.fromkeys(names)]
 
 
-def _fixed(item: TrialPoint, priced: bool) -> list[Cell]:
+def _headings(known: Known) -> list[Cell]:
+    capacity = [Cell("Capacity", "requests/s")] if known.capacity else []
+    money = [Cell("$/M", "output tokens"), Cell("$/h", "fleet")] if known.price else []
+    return [Cell("Instances"), Cell("Rate", "requests/s"), *capacity, *money]
+
+
+def _fixed(item: TrialPoint, known: Known) -> list[Cell]:
     trial, metrics, bill = item.trial, item.point.metrics, item.trial.bill
-    low, high = trial.capacity_low_rps, trial.capacity_high_rps
-    ends = f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
-    money = [Cell(usd(metrics.get("usd_per_million_output_tokens"))), Cell(usd(metrics.get("usd_per_hour")))] if priced else []
-    instances = Cell(rent(bill).split(" (")[0], bill["provider"]) if bill else Cell(ABSENT)
-    return [instances, Cell(number(item.point.rate_rps)), Cell(number(trial.capacity_rps), ends), *money]
+    rented = Cell(instances(bill), bill["provider"]) if bill else Cell(ABSENT)
+    capacity = [Cell(number(trial.capacity_rps), ends(trial))] if known.capacity else []
+    money = [Cell(usd(metrics.get("usd_per_million_output_tokens"))), Cell(usd(metrics.get("usd_per_hour")))] if known.price else []
+    return [rented, Cell(number(item.point.rate_rps)), *capacity, *money]
 
 
 def _value(item: TrialPoint, axis: Axis) -> float | None:
@@ -103,16 +108,3 @@ def _value(item: TrialPoint, axis: Axis) -> float | None:
     if found is None and axis.unit == "s":
         return latency(item.point.metrics, axis.name)
     return None if found is None else float(found)
-
-
-def refusals(trials: Sequence[TrialRow]) -> list[Refusal]:
-    """Returns the reasons of trials that are not done, the most frequent first, each with its deployments."""
-    others = [trial for trial in trials if trial.state != "done"]
-    varied = differing(trial.deployment for trial in trials)
-    grouped: dict[tuple[bool, str], list[str]] = {}
-    for trial in others:
-        chosen = knobs(trial.deployment, varied)
-        text = ", ".join(part for part in (deployment_title(trial.deployment), chosen) if part)
-        grouped.setdefault((trial.state == "failed", trial.reason or "no reason was stored"), []).append(text)
-    found = [Refusal(reason, failed, told) for (failed, reason), told in grouped.items()]
-    return sorted(found, key=lambda refusal: (refusal.failed, -len(refusal.deployments), refusal.reason))

@@ -11,7 +11,7 @@ from typing import Any
 
 from simulator.kernel import peaks
 from simulator.kernel.blocks import blocks_for
-from simulator.kernel.jit import merged
+from simulator.kernel.jit import inner, merged
 from simulator.kernel.land import compact
 from simulator.kernel.records import NOBODY, RUNNING
 from simulator.kernel.step import begin, give
@@ -121,7 +121,7 @@ def bear(world: Any, r: int, i: int, step: int) -> None:
     world.due[r, due_phase(request.computed_tokens, step, world.config[0].block_size)] += 1
 
 
-@merged
+@inner
 def to_records(world: Any, r: int) -> None:
     """Writes what the counters know into the records, those of the flights included."""
     config, replica = world.config[0], world.replicas[r]
@@ -158,7 +158,7 @@ def to_records(world: Any, r: int) -> None:
     replica.counting = 0
 
 
-@merged
+@inner
 def to_counters(world: Any, r: int, step: int) -> None:
     """Reads the counters off the records after a launched step; leaves the records in charge when they cannot tell."""
     replica = world.replicas[r]

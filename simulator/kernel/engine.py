@@ -16,6 +16,7 @@ from simulator.kernel.records import (
     FLIGHT,
     NOBODY,
     OUTCOME,
+    PRICE_AT,
     REJECTED,
     REPLICA,
     REQUEST,
@@ -42,6 +43,7 @@ class Limits:
     by_priority: bool
     asynchronous: bool
     counters: bool
+    leaps: bool
     whole_prompt: bool
 
 
@@ -102,27 +104,43 @@ _CAUSES = {
 
 def prices_of(price_list: PriceList, limits: Limits) -> Prices:
     """Returns the arrays that the kernel reads, with a look-up from every batch, chunk and KV length to its knot."""
-    kv_steps = limits.max_model_len // KV_STEP + 2
-    return Prices(
-        token_s=_contiguous(price_list.token_s),
-        sample_s=_contiguous(price_list.sample_s),
-        decode_batch=price_list.decode_batch.astype(np.int64),
-        batch_slot=_slots(price_list.decode_batch, np.arange(limits.max_num_seqs + 1)),
-        decode_kv=price_list.decode_kv.astype(np.int64),
-        decode_kv_slot=_slots(price_list.decode_kv, np.arange(kv_steps) * KV_STEP),
-        decode_s=_contiguous(price_list.decode_s),
-        prefill_chunk=price_list.prefill_chunk.astype(np.int64),
-        chunk_slot=_slots(price_list.prefill_chunk, np.arange(price_list.token_s.shape[1])),
-        prefill_kv=price_list.prefill_kv.astype(np.int64),
-        prefill_kv_slot=_slots(price_list.prefill_kv, np.arange(kv_steps) * KV_STEP),
-        prefill_s=_contiguous(price_list.prefill_s),
-        floor_s=_contiguous(price_list.floor_s),
-        extra_s=_contiguous(price_list.extra_s),
+    kv_steps = np.arange(limits.max_model_len // KV_STEP + 2) * KV_STEP
+    tokens = price_list.token_s.shape[1]
+    values, where = _packed(
+        token=price_list.token_s,
+        sample=price_list.sample_s,
+        floor=price_list.floor_s,
+        extra=price_list.extra_s,
+        decode=price_list.decode_s,
+        decode_batches=price_list.decode_batch,
+        decode_kvs=price_list.decode_kv,
+        prefill=price_list.prefill_s,
+        prefill_chunks=price_list.prefill_chunk,
+        prefill_kvs=price_list.prefill_kv,
     )
+    slots, slots_where = _packed(
+        batch_slots=_slots(price_list.decode_batch, np.arange(limits.max_num_seqs + 1)),
+        decode_kv_slots=_slots(price_list.decode_kv, kv_steps),
+        chunk_slots=_slots(price_list.prefill_chunk, np.arange(tokens)),
+        prefill_kv_slots=_slots(price_list.prefill_kv, kv_steps),
+    )
+    at = np.zeros(1, dtype=PRICE_AT)
+    sizes = {
+        "tokens": tokens,
+        "samples": len(price_list.sample_s),
+        "decode_columns": len(price_list.decode_kv),
+        "prefill_columns": len(price_list.prefill_kv),
+    }
+    for name, number in {**where, **slots_where, **sizes}.items():
+        at[name] = number
+    return Prices(_records(at), values.astype(np.float64), slots.astype(np.int64))
 
 
-def _contiguous(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.ascontiguousarray(array, dtype=np.float64)
+def _packed(**tables: NDArray[Any]) -> tuple[NDArray[Any], dict[str, int]]:
+    """Returns all tables one after another in one array, and by name where each begins."""
+    sizes = np.array([table.size for table in tables.values()])
+    begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    return np.concatenate([table.ravel() for table in tables.values()]), dict(zip(tables, map(int, begins), strict=True))
 
 
 def _slots(knots: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -167,6 +185,7 @@ def _config(limits: Limits, depth: int) -> NDArray[Any]:
     config["watermark_blocks"] = limits.watermark_blocks
     config["steps_in_flight"] = depth
     config["counters"] = limits.counters
+    config["leaps"] = limits.leaps
     config["whole_prompt"] = limits.whole_prompt
     return config
 

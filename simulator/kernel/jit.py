@@ -67,6 +67,8 @@ def ready(function: Function) -> Function:
         with _COMPILING:
             if not cast(Any, function).signatures:
                 cast(Any, function).compile(_SIGNATURES[function])
+                # Else a call would compile anew for the very policies it is given, in every process.
+                cast(Any, function).disable_compile()
     return function
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from simulator.kernel import peaks
 from simulator.kernel.blocks import blocks_for, release
 from simulator.kernel.gaps import bin_of
-from simulator.kernel.jit import merged
+from simulator.kernel.jit import inner, merged
 from simulator.kernel.records import FINISHED, NOBODY, RUNNING
 from simulator.kernel.waiting import unlink
 
@@ -74,7 +74,7 @@ def finish_named(world: Any, r: int, i: int) -> int:
     return 1 if was_running else 0
 
 
-@merged
+@inner
 def finish_counted(world: Any, r: int, step: int, end_at: float) -> None:
     """Ends the requests that got their last token in a step, as the counters foretold."""
     replica = world.replicas[r]
@@ -93,7 +93,7 @@ def finish_counted(world: Any, r: int, step: int, end_at: float) -> None:
     world.ends[r, place] = NOBODY
 
 
-@merged
+@inner
 def compact(world: Any, r: int, listed: int) -> None:
     """Closes the gaps that finished requests left in the running list, keeping its order."""
     replica = world.replicas[r]

@@ -4,7 +4,8 @@ A replica decides a step, which queues on its device, and decides again at once 
 queued; otherwise it sleeps until the oldest one lands, and hands its tokens out. One step in flight is the synchronous
 engine, two are vLLM's asynchronous scheduling: each step is decided when its predecessor starts.
 
-A step is decided by counters where they are exact, else by the policy itself, which walks the batch.
+A step is decided by counters where they are exact, else by the policy itself, which walks the batch; stretches of pure
+decode are skipped in closed form.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from numba import types
 from simulator.kernel import counters
 from simulator.kernel.jit import inner, kernel, merged
 from simulator.kernel.land import land
-from simulator.kernel.records import REJECTED, ROUTE, SCHEDULE, WORLD_TYPE
+from simulator.kernel.leap import leap
+from simulator.kernel.records import NOBODY, REJECTED, ROUTE, SCHEDULE, WORLD_TYPE
 from simulator.kernel.step import begin, give, launch, next_flight, price
 from simulator.kernel.waiting import enqueue
 
@@ -39,7 +41,7 @@ def run(world: Any, schedule: Any, route: Any) -> int:
             arriving += 1
         elif now == math.inf:
             return unfinished(replicas)
-        elif not turn(world, schedule, who, now):
+        elif not turn(world, schedule, who, now, requests[arriving].arrived_at if arriving < len(requests) else math.inf):
             return OUT_OF_TABLE
 
 
@@ -75,7 +77,7 @@ def deliver(world: Any, route: Any, i: int) -> None:
 
 
 @merged
-def turn(world: Any, schedule: Any, r: int, now: float) -> bool:
+def turn(world: Any, schedule: Any, r: int, now: float, next_arrival: float) -> bool:
     """Lets replica `r` land what is due and decide one step; returns False when the price list is too small."""
     config, replica = world.config[0], world.replicas[r]
     if replica.in_flight > 0 and (replica.in_flight == config.steps_in_flight or now >= oldest_end(world, r)):
@@ -83,6 +85,9 @@ def turn(world: Any, schedule: Any, r: int, now: float) -> bool:
     if replica.num_running == 0 and replica.num_waiting == 0:
         replica.wake_at = math.inf
         return True
+    if config.leaps and replica.num_waiting == 0 and replica.partial == NOBODY and replica.decodes > 0:
+        now = leap(world, r, now, next_arrival)
+        replica.wake_at = now
     seconds = decide(world, schedule, r, now)
     if seconds < 0:
         return False
@@ -119,7 +124,7 @@ def decide(world: Any, schedule: Any, r: int, now: float) -> float:
     return seconds
 
 
-@merged
+@inner
 def ask(world: Any, schedule: Any, r: int, now: float) -> None:
     """Lets the policy decide on the records, and moves whom it scheduled on by their tokens."""
     replica = world.replicas[r]

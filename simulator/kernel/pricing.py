@@ -9,30 +9,53 @@ from simulator.kernel.pricelist import DECODE_ONLY, KV_STEP, MIXED, PREFILL_ONLY
 
 
 @inner
-def between(table: Any, rows: Any, row: int, at_row: float, columns: Any, column: int, at_column: float) -> float:
-    """Returns the bilinear interpolation of `table` in the cell whose lower corner is (row, column)."""
-    across = (at_column - columns[column]) / (columns[column + 1] - columns[column])
-    low = table[row, column] + across * (table[row, column + 1] - table[row, column])
-    high = table[row + 1, column] + across * (table[row + 1, column + 1] - table[row + 1, column])
-    down = (at_row - rows[row]) / (rows[row + 1] - rows[row])
+def between(values: Any, cell: int, width: int, row_knot: int, at_row: float, column_knot: int, at_column: float) -> float:
+    """Returns the bilinear interpolation in the cell whose lower corner is values[cell], in a table so many columns wide.
+
+    The knots of the cell's row and column, and the next ones after them, lie at row_knot and column_knot.
+    """
+    across = (at_column - values[column_knot]) / (values[column_knot + 1] - values[column_knot])
+    low = values[cell] + across * (values[cell + 1] - values[cell])
+    high = values[cell + width] + across * (values[cell + width + 1] - values[cell + width])
+    down = (at_row - values[row_knot]) / (values[row_knot + 1] - values[row_knot])
     return float(low + down * (high - low))
 
 
 @inner
 def decode_seconds(prices: Any, decodes: int, kv_sum: int) -> float:
     """Returns seconds of decode attention for so many decodes over so many KV tokens in all."""
+    at, values, slots = prices.at[0], prices.values, prices.slots
     mean = kv_sum / decodes
-    row = prices.batch_slot[decodes]
-    column = prices.decode_kv_slot[int(mean) // KV_STEP]
-    return between(prices.decode_s, prices.decode_batch, row, float(decodes), prices.decode_kv, column, mean)
+    row = slots[at.batch_slots + decodes]
+    column = slots[at.decode_kv_slots + int(mean) // KV_STEP]
+    cell = at.decode + row * at.decode_columns + column
+    return between(values, cell, at.decode_columns, at.decode_batches + row, float(decodes), at.decode_kvs + column, mean)
 
 
 @inner
 def chunk_seconds(prices: Any, chunk: int, kv_before: int) -> float:
     """Returns seconds of prefill attention for one chunk after so many computed tokens."""
-    row = prices.chunk_slot[chunk]
-    column = prices.prefill_kv_slot[kv_before // KV_STEP]
-    return between(prices.prefill_s, prices.prefill_chunk, row, float(chunk), prices.prefill_kv, column, float(kv_before))
+    at, values, slots = prices.at[0], prices.values, prices.slots
+    row = slots[at.chunk_slots + chunk]
+    column = slots[at.prefill_kv_slots + kv_before // KV_STEP]
+    cell = at.prefill + row * at.prefill_columns + column
+    return between(
+        values, cell, at.prefill_columns, at.prefill_chunks + row, float(chunk), at.prefill_kvs + column, float(kv_before)
+    )
+
+
+@inner
+def token_seconds(prices: Any, kind: int, tokens: int, sampled: int) -> float:
+    """Returns seconds of all but attention for so many tokens and sampled sequences."""
+    at, values = prices.at[0], prices.values
+    return float(values[at.token + kind * at.tokens + tokens] + values[at.sample + sampled])
+
+
+@inner
+def with_overheads(prices: Any, kind: int, seconds: float) -> float:
+    """Returns an iteration's seconds from those of its operators."""
+    at, values = prices.at[0], prices.values
+    return float(max(seconds, values[at.floor + kind]) + values[at.extra + kind])
 
 
 @inner
@@ -41,7 +64,7 @@ def step_seconds(prices: Any, tokens: int, chunks: int, chunks_s: float, decodes
     kind = DECODE_ONLY
     if chunks > 0:
         kind = MIXED if decodes > 0 else PREFILL_ONLY
-    seconds = prices.token_s[kind, tokens] + chunks_s + prices.sample_s[sampled]
+    seconds = token_seconds(prices, kind, tokens, sampled) + chunks_s
     if decodes > 0:
         seconds += decode_seconds(prices, decodes, kv_sum)
-    return float(max(seconds, prices.floor_s[kind]) + prices.extra_s[kind])
+    return with_overheads(prices, kind, seconds)

@@ -25,6 +25,7 @@ CONFIG = np.dtype(
         ("watermark_blocks", "i8"),
         ("steps_in_flight", "i8"),
         ("counters", "i8"),  # the policy lets steps be decided from counters alone
+        ("leaps", "i8"),  # stretches of pure decode are skipped
         ("whole_prompt", "i8"),  # a prompt's blocks are all taken at its admission
     ],
     align=True,
@@ -110,6 +111,18 @@ STEP = np.dtype(
 )
 GAPS = np.dtype([("count", "i8"), ("sum", "f8")], align=True)
 
+PRICE_AT = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            *("token", "tokens", "sample", "samples", "floor", "extra"),
+            *("decode", "decode_columns", "decode_batches", "decode_kvs", "batch_slots", "decode_kv_slots"),
+            *("prefill", "prefill_columns", "prefill_chunks", "prefill_kvs", "chunk_slots", "prefill_kv_slots"),
+        )
+    ],
+    align=True,
+)
+
 # schedule(config, replica, requests, running): sets scheduled_tokens, grows and releases blocks, moves requests
 # between running[:replica.num_running] and the waiting list. running keeps the order of admission.
 SCHEDULE = types.void(from_dtype(CONFIG), from_dtype(REPLICA), from_dtype(REQUEST)[::1], types.int64[::1])
@@ -118,22 +131,11 @@ ROUTE = types.int64(types.int64[::1], from_dtype(REPLICA)[::1], from_dtype(REQUE
 
 
 class Prices(NamedTuple):
-    """A PriceList as arrays, with the look-ups from a value to the knot at its left."""
+    """A PriceList in two arrays, and where each of its tables begins in them."""
 
-    token_s: Any
-    sample_s: Any
-    decode_batch: Any
-    batch_slot: Any
-    decode_kv: Any
-    decode_kv_slot: Any
-    decode_s: Any
-    prefill_chunk: Any
-    chunk_slot: Any
-    prefill_kv: Any
-    prefill_kv_slot: Any
-    prefill_s: Any
-    floor_s: Any
-    extra_s: Any
+    at: Any  # PriceAt[1]
+    values: Any  # float64: the tables row by row, and the knots
+    slots: Any  # int64: from a batch, a chunk or a KV length to the knot at its left
 
 
 class World(NamedTuple):
@@ -158,7 +160,7 @@ class World(NamedTuple):
 
 _F, _I, _F2, _I2 = types.float64[::1], types.int64[::1], types.float64[:, ::1], types.int64[:, ::1]
 _NamedTupleType: Any = types.NamedTuple
-PRICES_TYPE = _NamedTupleType((_F2, _F, _I, _I, _I, _I, _F2, _I, _I, _I, _I, _F2, _F, _F), Prices)
+PRICES_TYPE = _NamedTupleType((from_dtype(PRICE_AT)[::1], _F, _I), Prices)
 WORLD_TYPE = _NamedTupleType(
     (
         from_dtype(CONFIG)[::1],

@@ -74,7 +74,7 @@ def price(world: Any) -> float:
     step, prices = world.step[0], world.prices
     if step.scheduled == 0:
         return 0.0
-    if step.tokens >= prices.token_s.shape[1] or step.sampled >= len(prices.sample_s):
+    if step.tokens >= prices.at[0].tokens or step.sampled >= prices.at[0].samples:
         return OUT_OF_TABLE
     return step_seconds(prices, step.tokens, step.chunks, step.chunks_s, step.decodes, step.kv_sum, step.sampled)
 

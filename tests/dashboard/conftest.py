@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,7 +90,7 @@ def saturated_rate(deployment: Resolved) -> float:
     """Returns the saturated rate of the whole fleet."""
     chunk = 0.9 + 0.1 * min(deployment.max_num_batched_tokens, 4096) / 4096
     scheduler = 1.0 if deployment.scheduler == "vllm_v1" else 0.955
-    one = 22 * SPEED[deployment.device] * deployment.tensor_parallel_size**0.9 * chunk * scheduler
+    one: float = 22 * SPEED[deployment.device] * deployment.tensor_parallel_size**0.9 * chunk * scheduler
     return one * deployment.replicas
 
 
@@ -182,8 +182,7 @@ def make_trial(number: int, deployment: Resolved, **given: Any) -> TrialRow:
         "bill": bill.model_dump(mode="json"),
         "saturated_rps": saturated,
     }
-    known = {item.name for item in fields(TrialRow)}
-    return TrialRow(**{name: value for name, value in {**stored, **given}.items() if name in known})
+    return TrialRow(**{**stored, **given})
 
 
 def deployments(demand: float | None) -> list[Resolved]:
@@ -207,63 +206,64 @@ def deployments(demand: float | None) -> list[Resolved]:
     return found
 
 
-def make_points(trials: list[TrialRow], demand: float | None) -> list[TrialPoint]:
+def make_points(trials: list[TrialRow]) -> list[TrialPoint]:
     """Returns the operating points within the SLO, the frontier of price and TTFT p99 marked and ranked, its start tied."""
-    rows: list[tuple[TrialRow, float, dict[str, Any]]] = []
-    for trial in trials:
-        if trial.state != "done":
-            continue
-        if demand:
-            deployment = Resolved.parse(trial.deployment)
-            price = trial.curve[0]["metrics"]["usd_per_hour"]
-            rows.append((trial, demand, metrics_at(deployment, demand, saturated_rate(deployment), price)))
-        else:
-            rows += [(trial, item["rate_rps"], item["metrics"]) for item in trial.curve if item["metrics"]["slo_met"]]
-    values = [(metrics["usd_per_million_output_tokens"], metrics["ttft_s"]["p99"]) for _, _, metrics in rows]
+    rows = [(trial, item) for trial in trials for item in trial.curve if item["metrics"]["slo_met"]]
+    names = ("usd_per_million_output_tokens", "ttft_p99_s")
+    values = [(item["metrics"][names[0]], item["metrics"]["ttft_s"]["p99"]) for _, item in rows]
     front = [not any(c <= a and d <= b and (c < a or d < b) for c, d in values) for a, b in values]
     order = sorted((i for i, member in enumerate(front) if member), key=lambda i: values[i])
-    cheapest = values[order[0]][0]
-    return [
-        TrialPoint(
-            PointRow(
-                id=1000 + index,
-                study_id=trial.study_id,
-                trial_id=trial.id,
-                rate_rps=rate,
-                metrics=metrics,
-                objectives={"usd_per_million_output_tokens": values[index][0], "ttft_p99_s": values[index][1]},
-                on_frontier=front[index],
-                rank=order.index(index) if front[index] else None,
-                tied=values[index][0] <= cheapest * 1.06,
-            ),
-            trial,
+    most = values[order[0]][0] * (1.06 if trials[0].capacity_rps else 1.0)
+    found = []
+    for index, (trial, item) in enumerate(rows):
+        point = PointRow(
+            id=1000 + index,
+            study_id=trial.study_id,
+            trial_id=trial.id,
+            rate_rps=item["rate_rps"],
+            metrics=item["metrics"],
+            objectives=dict(zip(names, values[index], strict=True)),
+            on_frontier=front[index],
+            rank=order.index(index) + 1 if front[index] else None,
+            tied=front[index] and values[index][0] <= most,
         )
-        for index, (trial, rate, metrics) in enumerate(rows)
-    ]
+        found.append(TrialPoint(point, trial))
+    return found
 
 
 def make_stored(demand: float | None = None) -> Stored:
     """Returns a study of 36 deployments and six that are ruled out, at its own capacities or sized for a demand."""
-    trials = [make_trial(number, deployment) for number, deployment in enumerate(deployments(demand))]
+    sized = SIZED if demand else {}
+    trials = [make_trial(number, deployment, **sized) for number, deployment in enumerate(deployments(demand))]
+    if demand:
+        trials = [at_demand(trial, demand) for trial in trials]
     wide = [d.model_copy(update={"max_model_len": 131_072, "replicas": 1}) for d in deployments(None) if d.device == "L40S"]
-    for deployment in wide[:5]:
-        reason = "a request of max_model_len (131,072) needs 8,192 blocks of the KV cache, and there are 1,911"
-        trials.append(make_trial(len(trials), deployment, state="infeasible", reason=reason, **NO_ANSWER))
-    reason = "ttft_p99_s is 2.641 s even at 0.061 requests a second, over its limit of 2 s"
-    trials.append(make_trial(len(trials), wide[5], state="infeasible", reason=reason, **NO_ANSWER))
-    return Stored(make_study(demand), trials, make_points(trials, demand))
+    reason = "a request of max_model_len (131,072) needs 8,192 blocks of the KV cache, and there are 1,911"
+    for index, deployment in enumerate(wide[:6]):
+        told = reason if index < 5 else "ttft_p99_s is 2.641 s even at 0.061 requests a second, over its limit of 2 s"
+        trials.append(make_trial(len(trials), deployment, state="infeasible", reason=told, **NO_ANSWER))
+    summary = {
+        "sampler": "enumerate: all 36 legal of 72 combinations",
+        "executor": "threads on 2 cores",
+        "notes": [],
+        "dropped": DROPPED,
+    }
+    return Stored(make_study(demand, summary=summary), trials, make_points(trials))
 
 
-NO_ANSWER: dict[str, Any] = {
-    "capacity_rps": None,
-    "capacity_low_rps": None,
-    "capacity_high_rps": None,
-    "capacity_level": None,
-    "binding": None,
-    "curve": [],
-    "bill": None,
-    "saturated_rps": None,
-}
+def at_demand(trial: TrialRow, demand: float) -> TrialRow:
+    """Returns a sized fleet's trial with its one operating point and the bound that is nearest to its limit."""
+    deployment = Resolved.parse(trial.deployment)
+    assert trial.bill is not None
+    measured = metrics_at(deployment, demand, saturated_rate(deployment), trial.bill["usd_per_hour"])
+    nearest = max(SLO, key=lambda term: measured[f"{term.split('_')[0]}_s"]["p99"] / SLO[term])
+    return replace(trial, curve=[{"rate_rps": demand, "metrics": measured}], binding=nearest)
+
+
+DROPPED = {"space.tensor_parallel_size: 16 is not allowed; allowed: 1 to 8 (GPUs of one L40S node)": 36}
+CAPACITY = ("capacity_rps", "capacity_low_rps", "capacity_high_rps", "capacity_level", "saturated_rps")
+SIZED: dict[str, Any] = dict.fromkeys(CAPACITY)
+NO_ANSWER: dict[str, Any] = {**SIZED, "binding": None, "curve": [], "bill": None}
 
 
 @pytest.fixture(scope="session")
@@ -282,3 +282,14 @@ def sized() -> Stored:
 def study() -> Callable[..., StudyRow]:
     """Returns a maker of studies that differ in what is given."""
     return make_study
+
+
+@pytest.fixture
+def trial() -> Callable[..., TrialRow]:
+    """Returns a maker of trials on one H100 that differ in their number and in what is given."""
+    deployment = resolve(Deployment.parse({"model": MODEL, "device": "H100-SXM", "max_model_len": 8192}))
+
+    def make(number: int = 0, **given: Any) -> TrialRow:
+        return make_trial(number, deployment, **given)
+
+    return make

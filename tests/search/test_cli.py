@@ -122,7 +122,7 @@ def test_search_prints_the_frontier_and_reports_on_standard_error(
 ) -> None:
     assert main(["search", request_file]) == 0
     out, err = capsys.readouterr()
-    assert "1x H100-SXM TP1 vllm_v1" in out and "$0.700" not in err
+    assert "1x H100-SXM TP1" in out and "$0.700" in out
     assert "infeasible: 1 trials, since too slow" in out
     assert err.splitlines()[0] == "threads: as asked"
     assert err.splitlines()[1].startswith("screen: 1 of 3 trials, about 2.0 s left, best so far: 1x H100-SXM")
@@ -138,9 +138,7 @@ def test_search_hands_its_options_on(searched: list[Any], request_file: str) -> 
     assert (call["db"], call["executor"], call["address"]) == (db, "inline", "local")
 
 
-def test_the_store_may_be_named_by_the_environment(
-    searched: list[Any], request_file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_store_may_be_named_by_the_environment(searched: list[Any], request_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIMTAB_DB", "sqlite:///named.db")
     assert main(["search", request_file]) == 0
     assert searched[0]["db"] == "sqlite:///named.db"
@@ -240,6 +238,7 @@ def test_simulate_tells_latencies_cost_and_the_verdict(scenario_file: str, capsy
     assert re.search(r"mean +p50 +p90 +p95 +p99 +max", out)
     assert re.search(r"^TTFT +\d", out, re.MULTILINE)
     assert "100 requests in" in out and "per million output tokens" in out and "goodput" in out
+    assert "operator times: " in out and "roofline (roofline) for" in out
     assert re.search(r"SLO ttft_p99_s <= 2 s: [\d.]+ ms, met", out)
     assert "SLO itl_max_s" not in out
 
@@ -273,9 +272,10 @@ def test_a_rejected_request_has_no_times_and_fails_the_slo(capsys: pytest.Captur
 def test_what_does_not_fit_ends_with_1_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     small = {"model": "meta-llama/Llama-3.1-70B", "device": "L4"}
     Path("s.yaml").write_text(yaml.safe_dump({**SCENARIO, "deployment": small}))
-    assert main(["simulate", "s.yaml"]) == 1
+    assert main(["simulate", "s.yaml", "--requests", "out.csv"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
+    assert not Path("out.csv").exists()
     assert "GB missing on each GPU" in err
 
 

@@ -13,7 +13,7 @@ from db.rows import StudyLine, StudyRow, TrialPoint, TrialRow
 from search import sentences
 from search.layout import Column, fitted
 from search.table import best_of_each, deployment_parts, show_capacity, show_studies, show_study
-from simulator.cli import digits, dollars, seconds
+from simulator.cli import digits, dollars, seconds, sources_line
 
 Make = Callable[..., Any]
 
@@ -117,11 +117,11 @@ def test_a_winner_at_its_saturated_rate_is_bound_by_that(study: Make, trial: Mak
 
 
 def test_sources_say_what_was_measured_and_what_is_absent(trial: Make) -> None:
-    assert sentences.sources_line(trial()) == (
+    assert sources_line(trial().provenance, " of the winner") == (
         "operator times of the winner: measured (aiconfigurator 0.12.0) for qkv_proj; roofline (roofline) for rope; "
         "absent and counted as 0 s: host_step"
     )
-    assert sentences.sources_line(trial(provenance={})) is None
+    assert sources_line({}) is None
 
 
 def test_infeasible_trials_are_counted_by_reason(study: Make, trial: Make, point: Make) -> None:
