@@ -2,14 +2,19 @@
 
 One set of requests, drawn at a unit rate, is replayed at every rate, so that the worst bound's excess is a smooth
 function of the rate and its root takes few runs. A rate at which the backlog grows is beyond capacity whatever the Slo.
+
+The interval is one that a single run can check: another run of as many requests finds its capacity inside with
+confidence LEVEL. It holds the scatter of that run beside that of the mean, and so also covers the capacity of endless
+traffic, of which the runs are samples. Its low end is a rate that such a run still serves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
@@ -17,8 +22,10 @@ from scipy.special import stdtrit
 from search.fidelity import LEVEL, Fidelity
 from simulator.draw import draw
 from simulator.errors import Infeasible, InputError
-from simulator.measure import backlog_growth, excess, statistic
+from simulator.measure import backlog_growth, excess, metrics, statistic
 from simulator.run import SATURATION_REQUESTS, Outcome, Prepared, saturated_rate, simulate
+from simulator.spec.metrics import Metrics
+from simulator.spec.prices import Bill
 from simulator.spec.slo import Slo
 from simulator.spec.workload import Workload
 from simulator.traffic import Traffic
@@ -30,6 +37,8 @@ BACKLOG = "backlog"
 BEYOND = 1.1
 _STEP = 0.01
 _MOST_RUNS = 40
+# Each stride is the square of the one before: ten reach a hundred times the saturated rate and more.
+_MOST_STRIDES = 10
 
 
 @dataclass(frozen=True)
@@ -47,17 +56,24 @@ class Capacity:
     """A capacity, the bound that ends it, the saturated rate, and the operating points that were run on the way.
 
     `safe_rps` is the highest rate to plan with: the low end of the interval, or less where the first seed needs it.
-    `runs` holds (rate, Outcome) of the first seed at fixed fractions of the saturated rate and at the safe rate, ascending.
+    `runs` holds (rate, Metrics) of the first seed at fixed fractions of the saturated rate and at the safe rate, ascending.
     """
 
     rate_rps: Estimate
     safe_rps: float
     binding: str
     saturated_rps: float
-    runs: tuple[tuple[float, Outcome], ...]
+    runs: tuple[tuple[float, Metrics], ...]
     requests: int
     seeds: int
     notes: tuple[str, ...]
+
+
+class Root(NamedTuple):
+    """Where an excess changes sign: `value` by interpolation in a narrow bracket, `good` its end that keeps the Slo."""
+
+    value: float
+    good: float
 
 
 def traffic_for(workload: Workload, count: int, seed: int) -> Traffic:
@@ -76,27 +92,29 @@ def measure_capacity(
     slo: Slo,
     fidelity: Fidelity,
     seed: int = 0,
-    fractions: tuple[float, ...] = FRACTIONS,
+    bill: Bill | None = None,
+    fractions: Sequence[float] = FRACTIONS,
 ) -> Capacity:
     """Returns the capacity of the whole fleet; raises Infeasible when the Slo fails even at a trickle.
 
-    The interval is Student's over the seeds, or `fidelity.spread` around the value of a single one.
+    The interval is from the scatter of the seeds, or `fidelity.spread` around the value of a single one.
     """
     replicas = prepared.deployment.replicas
-    count = fidelity.requests * replicas
+    count = fidelity.count(replicas)
     ceiling = replicas * _saturated(prepared, workload, seed)
-    first = _Probe(prepared, slo, traffic_for(workload, count, seed), ceiling)
-    runs = [(fraction * ceiling, first.run(fraction * ceiling)) for fraction in fractions]
-    roots = [first.capacity(runs, fidelity.tolerance)]
-    for other in range(1, fidelity.seeds):
-        probe = _Probe(prepared, slo, traffic_for(workload, count, seed + other), ceiling)
-        roots.append(probe.near(roots[0], fidelity.tolerance))
-    estimate = _estimate(np.array(roots), fidelity)
-    safe = roots[0] if fidelity.seeds == 1 else min(estimate.low, roots[0])
+    first, *others = (
+        _Probe(prepared, slo, traffic_for(workload, count, each), ceiling, bill) for each in fidelity.seeds_from(seed)
+    )
+    rates = [fraction * ceiling for fraction in fractions]
+    runs = [(rate, first.run(rate)) for rate in rates]
+    found = first.capacity(rates, fidelity.tolerance)
+    roots = [found, *(probe.near(found.value, fidelity.tolerance) for probe in others)]
+    estimate = _estimate([root.value for root in roots], fidelity)
+    safe = found.good if fidelity.seeds == 1 else min(estimate.low, found.good)
     return Capacity(
         rate_rps=estimate,
         safe_rps=safe,
-        binding=first.binding(roots[0], fidelity.tolerance),
+        binding=first.binding(found.value, fidelity.tolerance),
         saturated_rps=ceiling,
         runs=tuple(sorted([*runs, (safe, first.run(safe))], key=lambda run: run[0])),
         requests=count,
@@ -111,63 +129,66 @@ def _saturated(prepared: Prepared, workload: Workload, seed: int) -> float:
     return saturated_rate(prepared, traffic_for(workload, count, seed))
 
 
-def _estimate(roots: np.ndarray[tuple[int], np.dtype[np.float64]], fidelity: Fidelity) -> Estimate:
-    value = float(roots.mean())
-    if len(roots) == 1:
+def _estimate(values: Sequence[float], fidelity: Fidelity) -> Estimate:
+    """Returns the mean with Student's prediction interval: that of the mean's scatter and one more run's together."""
+    value, count = float(np.mean(values)), len(values)
+    if count == 1:
         half = fidelity.spread * value
     else:
-        quantile = float(stdtrit(len(roots) - 1, 0.5 + LEVEL / 2))
+        quantile = float(stdtrit(count - 1, 0.5 + LEVEL / 2))
         # A root is known to the tolerance of its search and no better, however well the seeds agree.
-        half = max(quantile * float(roots.std(ddof=1)) / math.sqrt(len(roots)), fidelity.tolerance * value / 2)
+        half = max(quantile * float(np.std(values, ddof=1)) * math.sqrt(1 + 1 / count), fidelity.tolerance * value / 2)
     return Estimate(value, max(value - half, 0.0), value + half, LEVEL)
 
 
 class _Probe:
     """One seed's requests, run at one rate after another."""
 
-    def __init__(self, prepared: Prepared, slo: Slo, traffic: Traffic, ceiling: float) -> None:
-        self.prepared, self.slo, self.traffic, self.ceiling = prepared, slo, traffic, ceiling
+    def __init__(self, prepared: Prepared, slo: Slo, traffic: Traffic, ceiling: float, bill: Bill | None) -> None:
+        self.prepared, self.slo, self.traffic, self.ceiling, self.bill = prepared, slo, traffic, ceiling, bill
         self._known: dict[float, float] = {}
 
-    def run(self, rate: float) -> Outcome:
-        """Returns the outcome at a rate and remembers by how much it is over the Slo."""
+    def run(self, rate: float) -> Metrics:
+        """Returns the metrics at a rate and remembers by how much it is over the Slo."""
         outcome = simulate(self.prepared, self.traffic, rate)
         self._known[rate] = worst(outcome, self.slo)[0]
-        return outcome
+        return metrics(outcome, self.prepared, self.slo, self.bill)
 
     def over(self, rate: float) -> float:
         """Returns log(value / limit) of the worst bound at a rate; at most 0 where the Slo holds."""
         if rate not in self._known:
-            self.run(rate)
+            self._known[rate] = worst(simulate(self.prepared, self.traffic, rate), self.slo)[0]
         return self._known[rate]
 
-    def capacity(self, runs: list[tuple[float, Outcome]], tolerance: float) -> float:
-        """Returns the end of the first range of rates that keeps the Slo, bracketed by runs at ascending rates."""
+    def capacity(self, rates: Sequence[float], tolerance: float) -> Root:
+        """Returns the end of the first range of rates that keeps the Slo, bracketed by ascending rates."""
         good = LIGHTEST * self.ceiling
-        for rate, _ in runs:
+        for place, rate in enumerate(rates):
             if self.over(rate) > 0:
-                if good < runs[0][0] and self.over(good) > 0:
+                if place == 0 and self.over(good) > 0:
                     raise Infeasible(self._hopeless(good))
                 return root(self.over, good, rate, tolerance)
             good = rate
-        bad = self.ceiling
-        while self.over(bad) <= 0:
-            good, bad = bad, bad * BEYOND
-        return root(self.over, good, bad, tolerance)
+        return self._beyond(good, self.ceiling, BEYOND, tolerance)
 
-    def near(self, guess: float, tolerance: float) -> float:
+    def near(self, guess: float, tolerance: float) -> Root:
         """Returns this seed's capacity, looked for around that of another seed."""
-        step = _STEP
-        good = bad = guess
-        if self.over(good) <= 0:
-            while self.over(bad) <= 0:
-                good, bad, step = bad, bad * (1 + step), 2 * step
-            return root(self.over, good, bad, tolerance)
+        if self.over(guess) <= 0:
+            return self._beyond(guess, guess * (1 + _STEP), 1 + 2 * _STEP, tolerance)
+        good, bad, step = guess, guess, _STEP
         while self.over(good) > 0:
             bad, good, step = good, good * (1 - min(step, 0.5)), 2 * step
             if good < LIGHTEST * self.ceiling:
-                return good
+                return Root(good, good)
         return root(self.over, good, bad, tolerance)
+
+    def _beyond(self, good: float, bad: float, factor: float, tolerance: float) -> Root:
+        """Returns the capacity above a rate that keeps the Slo, by ever longer strides upwards."""
+        for _ in range(_MOST_STRIDES):
+            if self.over(bad) > 0:
+                return root(self.over, good, bad, tolerance)
+            good, bad, factor = bad, bad * factor, factor * factor
+        raise Infeasible(f"no arrival rate breaks the SLO: of {len(self.traffic):,} requests too few are served to queue")
 
     def binding(self, capacity: float, tolerance: float) -> str:
         """Returns the bound that fails just beyond the capacity, `backlog` when it is no bound of the Slo."""
@@ -175,7 +196,9 @@ class _Probe:
 
     def _hopeless(self, rate: float) -> str:
         outcome = simulate(self.prepared, self.traffic, rate)
-        _, term = excess(outcome, self.slo)
+        term = worst(outcome, self.slo)[1]
+        if term == BACKLOG:
+            return f"the backlog grows even at {rate:.3g} requests a second: requests arrive faster than they are served for too long"
         bound = next(bound for bound in self.slo.bounds if bound.term == term)
         value = statistic(outcome, bound)
         refused = int(outcome.rejected.sum())
@@ -196,11 +219,10 @@ def worst(outcome: Outcome, slo: Slo) -> tuple[float, str]:
     return max(excess(outcome, slo), (backlog, BACKLOG))
 
 
-def root(over: Callable[[float], float], good: float, bad: float, tolerance: float) -> float:
-    """Returns a rate at most `tolerance` (relative) below the first that fails, from over(good) <= 0 < over(bad).
+def root(over: Callable[[float], float], good: float, bad: float, tolerance: float) -> Root:
+    """Returns the first rate that fails, from over(good) <= 0 < over(bad) narrowed to a relative width of `tolerance`.
 
-    Illinois' regula falsi on the excess, which is a logarithm, and bisection where it is infinite; the good end is
-    returned, so that the Slo holds there.
+    Illinois' regula falsi on the excess, which is a logarithm, and bisection where it is infinite.
     """
     low, high = over(good), over(bad)
     if not low <= 0 < high:
@@ -209,12 +231,10 @@ def root(over: Callable[[float], float], good: float, bad: float, tolerance: flo
     for _ in range(_MOST_RUNS):
         if bad - good <= tolerance * bad:
             break
-        middle = (good + bad) / 2
-        if math.isfinite(low) and math.isfinite(high) and high > low:
-            guess = bad - high * (bad - good) / (high - low)
-            # Close to an end the next bracket would hardly shrink, so a guess there is moved inwards.
-            margin = min(0.4 * tolerance * bad, 0.25 * (bad - good))
-            middle = min(max(guess, good + margin), bad - margin)
+        middle = _secant(good, low, bad, high)
+        # Close to an end the next bracket would hardly shrink, so a guess there is moved inwards.
+        margin = min(0.4 * tolerance * bad, 0.25 * (bad - good))
+        middle = min(max(middle, good + margin), bad - margin)
         value = over(middle)
         if value <= 0:
             good, low = middle, value
@@ -224,4 +244,11 @@ def root(over: Callable[[float], float], good: float, bad: float, tolerance: flo
             bad, high = middle, value
             low = low / 2 if side > 0 else low
             side = 1
-    return good
+    return Root(_secant(good, over(good), bad, over(bad)), good)
+
+
+def _secant(good: float, low: float, bad: float, high: float) -> float:
+    """Returns where the line through both ends is 0, or the middle where one of them is infinite."""
+    if math.isfinite(low) and math.isfinite(high) and high > low:
+        return bad - high * (bad - good) / (high - low)
+    return (good + bad) / 2

@@ -13,7 +13,7 @@ import numpy as np
 
 from search.executor import Executor, Failed
 from search.fidelity import FINAL, RESCORE, SCREEN, Fidelity
-from search.frontier import not_ruled_out, pareto, ties
+from search.frontier import Floats, not_ruled_out, pareto, ties
 from search.ledger import Ledger, Ranked
 from search.objectives import Objective, OperatingPoint
 from search.progress import Phase, Progress
@@ -75,8 +75,9 @@ class Study:
                 if not scored:
                     raise self.space.nothing_legal()
                 break
-            self.report(self._progress("screen", len(scored), len(scored) + len(asked), sampler.sentence))
-            done = self.phase("screen", SCREEN, asked, self.request.seed, first=len(scored))
+            total = self.request.budget.trials if sampler.learns else len(asked)
+            self.report(self._progress("screen", len(scored), total, sampler.sentence))
+            done = self.phase("screen", SCREEN, asked, self.request.seed, first=len(scored), total=total)
             sampler.tell([(result.task.deployment, self._told(result)) for result in done])
             scored += done
         return scored
@@ -84,8 +85,19 @@ class Study:
     def _batch(self, sampler: Sampler) -> int:
         return BATCH if sampler.learns else self.request.budget.trials
 
-    def phase(self, name: Phase, fidelity: Fidelity, deployments: Sequence[Resolved], seed: int, first: int = 0) -> list[Scored]:
-        """Returns the deployments scored at a fidelity, in their order; raises Stopped when asked to stop."""
+    def phase(
+        self,
+        name: Phase,
+        fidelity: Fidelity,
+        deployments: Sequence[Resolved],
+        seed: int,
+        first: int = 0,
+        total: int | None = None,
+    ) -> list[Scored]:
+        """Returns the deployments scored at a fidelity, in their order; raises Stopped when asked to stop.
+
+        They are trials `first` and following of `total` in the phase, unless they are numbered already.
+        """
         tasks = [
             Task(self.request, deployment, fidelity, self.ledger.number(deployment, first + place), seed)
             for place, deployment in enumerate(deployments)
@@ -108,22 +120,33 @@ class Study:
             self.ledger.record(scored, self.values_of(scored), self._told(scored))
             self._note_best(scored)
             pace = (time.monotonic() - begun) / done
-            self.report(self._progress(name, first + len(results), first + len(tasks), None, pace * (len(left) - done)))
+            finished, expected = first + len(results), total or first + len(tasks)
+            self.report(self._progress(name, finished, expected, None, pace * (expected - finished)))
         if len(results) < len(tasks):
             raise Stopped
         return [results[place] for place in range(len(tasks))]
 
     def still_open(self, scored: Sequence[Scored], fidelity: Fidelity) -> list[Resolved]:
         """Returns the deployments that the intervals of a fidelity do not rule out of the frontier, in their order."""
-        rows = [(place, self._values(point)) for place, s in enumerate(scored) for point in s.points]
-        rows = [(place, values) for place, values in rows if not np.isnan(values).any()]
+        rows = [(place, *self._range(s, point, fidelity)) for place, s in enumerate(scored) for point in s.points]
+        rows = [row for row in rows if not np.isnan(row[1]).any()]
         if not rows:
             return []
-        values = np.array([row for _, row in rows])
-        half = values * np.array([self._spread(objective, fidelity) for objective in self.objectives])
-        is_open = not_ruled_out(values - half, values + half, [o.direction for o in self.objectives])
-        places = sorted({place for (place, _), flag in zip(rows, is_open, strict=True) if flag})
+        low, high = np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
+        is_open = not_ruled_out(low, high, [o.direction for o in self.objectives])
+        places = sorted({row[0] for row, flag in zip(rows, is_open, strict=True) if flag})
         return [scored[place].task.deployment for place in places]
+
+    def _range(self, scored: Scored, point: OperatingPoint, fidelity: Fidelity) -> tuple[Floats, Floats]:
+        """Returns the lowest and the highest value that each objective of a point may have, as far as a fidelity tells."""
+        values = self._values(point)
+        better = np.array([fidelity.latency_spread if o.unit == "s" else fidelity.spread for o in self.objectives])
+        # Short runs overstate what a replica bears, so that a fleet sized by them may lack a whole instance.
+        lacking = max(fidelity.spread, _share_of_an_instance(scored)) if self.request.demand else fidelity.spread
+        worse = np.array([fidelity.latency_spread if o.unit == "s" else lacking for o in self.objectives])
+        minimized = np.array([o.direction == "minimize" for o in self.objectives])
+        low = np.where(minimized, values * (1 - better), values / (1 + worse))
+        return low, np.where(minimized, values * (1 + worse), values * (1 + better))
 
     def finalists(self, rescored: Sequence[Scored]) -> list[Resolved]:
         """Returns the deployments to publish: those still open, the best on any objective first, up to a fixed number."""
@@ -148,15 +171,17 @@ class Study:
         half = values[:, 0] * np.array([_relative_half(s) for s, _ in pairs])
         level = np.where(member, values[:, 0], np.nan)
         tied = ties(level, level - half, level + half, directions[0])
+        # Points of one deployment are its loads and no rivals.
+        rivals = len({pairs[i][1].trial for i in np.flatnonzero(tied)}) > 1
         sign = 1.0 if directions[0] == "minimize" else -1.0
         order = sorted(np.flatnonzero(member), key=lambda i: (sign * values[i, 0], tuple(values[i, 1:]), pairs[i][1].trial))
         ranks = {int(i): place for place, i in enumerate(order, start=1)}
         return [
-            Ranked(s, point, bool(member[i]), ranks.get(i), bool(tied[i]) and int(tied.sum()) > 1)
+            Ranked(s, point, bool(member[i]), ranks.get(i), bool(tied[i]) and rivals)
             for i, (s, point) in enumerate(pairs)
         ]
 
-    def _values(self, point: OperatingPoint) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _values(self, point: OperatingPoint) -> Floats:
         return np.array([_number(objective.value(point)) for objective in self.objectives])
 
     def values_of(self, scored: Scored) -> list[dict[str, float | None]]:
@@ -169,9 +194,6 @@ class Study:
         rows = [row for row in rows if not any(np.isnan(row))]
         sign = 1 if self.objectives[0].direction == "minimize" else -1
         return min(rows, key=lambda row: sign * row[0], default=None)
-
-    def _spread(self, objective: Objective, fidelity: Fidelity) -> float:
-        return fidelity.latency_spread if objective.unit == "s" else fidelity.spread
 
     def _note_best(self, scored: Scored) -> None:
         told = self._told(scored)
@@ -202,6 +224,12 @@ def _relative_half(scored: Scored) -> float:
     """Returns half the width of the trial's interval over its capacity; 0 where a demand fixes the load."""
     capacity = scored.capacity
     return (capacity.high - capacity.low) / 2 / capacity.value if capacity and capacity.value > 0 else 0.0
+
+
+def _share_of_an_instance(scored: Scored) -> float:
+    """Returns what one more rented instance adds to the fleet, as a share of it."""
+    bill = scored.bill
+    return 1 / bill.instances if bill else 1 / scored.deployment.replicas
 
 
 def _failed(task: Task, outcome: Failed) -> Scored:

@@ -42,7 +42,13 @@ def fitted(columns: Sequence[Column], width: int) -> list[Column]:
     for column in sorted(columns, key=lambda column: column.weight):
         if column.weight == 0 or _total([each.shortened() for each in (*kept, column)]) <= width:
             kept.append(column)
-    return [column.shortened() for column in columns if column in kept]
+    shown = [column.shortened() for column in columns if column in kept]
+    # What is left of the width goes to whole cells, the last column first: the deployment needs the most.
+    for place, column in reversed(list(enumerate(column for column in columns if column in kept))):
+        whole = [*shown[:place], column, *shown[place + 1 :]]
+        if _total(whole) <= width:
+            shown = whole
+    return shown
 
 
 def _total(columns: Sequence[Column]) -> int:

@@ -41,11 +41,17 @@ class Ledger:
         for found in queries.points(store, study_id):
             self._points.setdefault(found.trial.id, []).append(found)
         self.recalled = len(self._rows)
+        self._numbers = {row.key: row.number for row in queries.trials(store, study_id)}
+        self._taken = set(self._numbers.values())
 
     def number(self, deployment: Resolved, new: int) -> int:
-        """Returns the trial's number: the stored one, or `new`."""
-        row = self._rows.get(deployment.canonical())
-        return new if row is None else row.number
+        """Returns the trial's number: its own where it has one, else `new`, or the next free one where another has that."""
+        key = deployment.canonical()
+        if key not in self._numbers:
+            number = new if new not in self._taken else max(self._taken) + 1
+            self._numbers[key] = number
+            self._taken.add(number)
+        return self._numbers[key]
 
     def recall(self, task: Task) -> Scored | None:
         """Returns what is stored of a task at just its fidelity and seed, by this kernel; None when it must be run."""

@@ -30,27 +30,22 @@ def state_line(study: StudyRow, trials: Sequence[TrialRow]) -> str | None:
 
 
 def binding_line(winner: TrialPoint, slo: Mapping[str, float]) -> str | None:
-    """Returns what keeps the winner from more load, and how near it is to its limit; None where that was not stored."""
+    """Returns what keeps the winner from more load, with its value at the highest rate known to keep the SLO.
+
+    None where what binds was not stored.
+    """
     trial = winner.trial
     if trial.binding is None:
         return None
-    at = winner.point.rate_rps if trial.capacity_rps is None else trial.capacity_rps
-    rate = f"{digits(at)} req/s"
+    limit_rps = winner.point.rate_rps if trial.capacity_rps is None else trial.capacity_rps
     if trial.binding not in slo:
-        return f"the winner is bound by its saturated rate of {rate}: beyond it the backlog grows for ever"
-    value = value_at(trial.curve, at, trial.binding)
-    shown = "" if value is None else f": {seconds(value)} of {seconds(slo[trial.binding])}"
-    return f"the winner is bound by {trial.binding} at {rate}{shown}"
-
-
-def value_at(curve: Iterable[Mapping[str, Any]], rate_rps: float, term: str) -> float | None:
-    """Returns what an SLO term measures on the curve at a rate, or None where the curve has no point there."""
-    latency, statistic, _ = term.split("_")
-    for point in curve:
-        if abs(point["rate_rps"] - rate_rps) <= 1e-9 * rate_rps:
-            value: float | None = point["metrics"][f"{latency}_s"][statistic]
-            return value
-    return None
+        return f"the winner is bound by its {trial.binding}: beyond {digits(limit_rps)} req/s requests pile up for ever"
+    highest = max((p for p in trial.curve if p["rate_rps"] <= limit_rps), key=lambda p: p["rate_rps"], default=None)
+    if highest is None:
+        return f"the winner is bound by {trial.binding}"
+    latency, statistic, _ = trial.binding.split("_")
+    value, limit_s = highest["metrics"][f"{latency}_s"][statistic], slo[trial.binding]
+    return f"the winner is bound by {trial.binding} at {digits(highest['rate_rps'])} req/s: {seconds(value)} of {seconds(limit_s)}"
 
 
 def rent_line(winner: TrialRow) -> str | None:

@@ -19,10 +19,7 @@ from simulator.run import Outcome, Prepared, prepare, simulate
 from simulator.spec.deployment import Resolved
 from simulator.spec.metrics import Metrics
 from simulator.spec.prices import Bill
-
-# A fleet's runs grow with its replicas up to this many requests, and never under this many a replica.
-MOST_REQUESTS = 400_000
-LEAST_PER_REPLICA = 1_000
+from simulator.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,8 @@ def _prepared(deployment: str, profiles: str) -> Prepared:
 def _loaded(task: Task, prepared: Prepared) -> Scored:
     """Returns the trial at its capacity and below: the form without a demand."""
     request, deployment = task.request, task.deployment
-    capacity = measure_capacity(prepared, request.workload, request.slo, task.fidelity, task.seed)
     bill = _bill(request, deployment)
-    curve = tuple((rate, metrics(outcome, prepared, request.slo, bill)) for rate, outcome in capacity.runs)
+    capacity = measure_capacity(prepared, request.workload, request.slo, task.fidelity, task.seed, bill)
     points = tuple(
         OperatingPoint(
             trial=task.number,
@@ -97,7 +93,7 @@ def _loaded(task: Task, prepared: Prepared) -> Scored:
             capacity_rps=Interval(capacity.rate_rps.value, capacity.rate_rps.low, capacity.rate_rps.high),
             usd_per_hour=bill.usd_per_hour if bill else None,
         )
-        for rate, measured in curve
+        for rate, measured in capacity.runs
         if rate <= capacity.safe_rps
     )
     return Scored(
@@ -107,7 +103,7 @@ def _loaded(task: Task, prepared: Prepared) -> Scored:
         binding=capacity.binding,
         saturated_rps=capacity.saturated_rps,
         points=points,
-        curve=curve,
+        curve=capacity.runs,
         bill=bill,
         memory=prepared.memory,
         provenance=prepared.provenance,
@@ -126,13 +122,10 @@ def _sized(task: Task, prepared: Prepared, rate: float) -> Scored:
     request = task.request
     fleets = _Fleets(task, prepared, rate)
     replicas = fleets.fewest()
-    deployment = task.deployment.with_replicas(replicas)
+    deployment = task.deployment.with_replicas(fleets.filled(replicas))
     bill = _bill(request, deployment)
-    if bill is not None:
-        # What is rented anyway serves too.
-        replicas = max(replicas, bill.gpus_rented // deployment.gpus_per_replica)
-        deployment = deployment.with_replicas(replicas)
-    measured = metrics(fleets.run(replicas, task.seed), prepared, request.slo, bill)
+    outcome, traffic = fleets.run(deployment.replicas, task.seed)
+    measured = metrics(outcome, prepared, request.slo, bill)
     point = OperatingPoint(
         trial=task.number,
         rate_rps=rate,
@@ -143,13 +136,13 @@ def _sized(task: Task, prepared: Prepared, rate: float) -> Scored:
     return Scored(
         task,
         deployment,
-        binding=fleets.binding(replicas),
+        binding=worst(outcome, request.slo)[1],
         points=(point,),
         curve=((rate, measured),),
         bill=bill,
         memory=prepared.memory,
         provenance=prepared.provenance,
-        notes=traffic_for(request.workload, fleets.count(replicas), task.seed).notes,
+        notes=traffic.notes,
     )
 
 
@@ -158,42 +151,40 @@ class _Fleets:
 
     def __init__(self, task: Task, prepared: Prepared, rate: float) -> None:
         self.task, self.prepared, self.rate = task, prepared, rate
+        self.most = task.request.budget.max_gpus // task.deployment.gpus_per_replica
         self._meets: dict[int, bool] = {}
 
-    def count(self, replicas: int) -> int:
-        """Returns the requests of a run of so many replicas."""
-        return min(self.task.fidelity.requests * replicas, max(MOST_REQUESTS, LEAST_PER_REPLICA * replicas))
+    def filled(self, replicas: int) -> int:
+        """Returns the replicas that the rent of so many holds, within the budget: what is rented anyway serves too."""
+        bill = _bill(self.task.request, self.task.deployment.with_replicas(replicas))
+        held = bill.gpus_rented // self.task.deployment.gpus_per_replica if bill else replicas
+        return min(max(replicas, held), max(replicas, self.most))
 
-    def run(self, replicas: int, seed: int) -> Outcome:
-        """Returns the outcome of a fleet at the rate."""
-        traffic = traffic_for(self.task.request.workload, self.count(replicas), seed)
-        return simulate(self.prepared, traffic, self.rate, replicas)
+    def run(self, replicas: int, seed: int) -> tuple[Outcome, Traffic]:
+        """Returns the outcome of a fleet at the rate, and its traffic."""
+        traffic = traffic_for(self.task.request.workload, self.task.fidelity.count(replicas), seed)
+        return simulate(self.prepared, traffic, self.rate, replicas), traffic
 
     def meets(self, replicas: int) -> bool:
-        """Returns whether the fleet keeps the Slo with every seed of the fidelity."""
-        if replicas not in self._meets:
-            slo = self.task.request.slo
-            seeds = range(self.task.seed, self.task.seed + self.task.fidelity.seeds)
-            self._meets[replicas] = all(worst(self.run(replicas, seed), slo)[0] <= 0 for seed in seeds)
-        return self._meets[replicas]
+        """Returns whether the fleet on the instances of so many replicas keeps the Slo with every seed of the fidelity."""
+        size = self.filled(replicas)
+        if size not in self._meets:
+            slo, seeds = self.task.request.slo, self.task.fidelity.seeds_from(self.task.seed)
+            self._meets[size] = all(worst(self.run(size, seed)[0], slo)[0] <= 0 for seed in seeds)
+        return self._meets[size]
 
     def fewest(self) -> int:
-        """Returns the fewest replicas that meet the Slo; raises Infeasible when the budget of GPUs holds too few."""
+        """Returns the fewest replicas whose instances meet the Slo; raises Infeasible when the budget of GPUs holds too few."""
         request = self.task.request
-        most = request.budget.max_gpus // self.task.deployment.gpus_per_replica
         one = measure_capacity(self.prepared, request.workload, request.slo, SCREEN, self.task.seed, fractions=(0.5,))
-        replicas = min(max(math.ceil(self.rate / one.rate_rps.value), 1), most)
+        replicas = min(max(math.ceil(self.rate / one.rate_rps.value), 1), self.most)
         while not self.meets(replicas):
             replicas += 1
-            if replicas > most:
+            if replicas > self.most:
                 raise Infeasible(
-                    f"{self.rate:g} requests a second need more than {most} replicas, "
+                    f"{self.rate:g} requests a second need more than {self.most} replicas, "
                     f"all that budget.max_gpus ({request.budget.max_gpus}) allows"
                 )
         while replicas > 1 and self.meets(replicas - 1):
             replicas -= 1
         return replicas
-
-    def binding(self, replicas: int) -> str:
-        """Returns the bound that is nearest to its limit in the chosen fleet."""
-        return worst(self.run(replicas, self.task.seed), self.task.request.slo)[1]

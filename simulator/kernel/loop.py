@@ -91,8 +91,11 @@ def turn(world: Any, schedule: Any, r: int, now: float, next_arrival: float) -> 
     seconds = decide(world, schedule, r, now)
     if seconds < 0:
         return False
-    if seconds == 0 or replica.in_flight == config.steps_in_flight:
-        replica.wake_at = oldest_end(world, r) if replica.in_flight > 0 else math.inf
+    if seconds == 0 and replica.in_flight == 0:
+        # A request that could only preempt itself ends the step; the next one may go on without it.
+        replica.wake_at = now if replica.preempted_now > 0 else math.inf
+    elif seconds == 0 or replica.in_flight == config.steps_in_flight:
+        replica.wake_at = oldest_end(world, r)
     return True
 
 
@@ -107,6 +110,7 @@ def decide(world: Any, schedule: Any, r: int, now: float) -> float:
     """Decides and launches a step; returns its seconds, 0 when nobody was scheduled, less when it has no price."""
     replica = world.replicas[r]
     bulk = 0
+    replica.preempted_now = 0
     if replica.counting and counters.decide(world, r, now):
         bulk = replica.decodes
     else:
@@ -128,7 +132,6 @@ def decide(world: Any, schedule: Any, r: int, now: float) -> float:
 def ask(world: Any, schedule: Any, r: int, now: float) -> None:
     """Lets the policy decide on the records, and moves whom it scheduled on by their tokens."""
     replica = world.replicas[r]
-    replica.preempted_now = 0
     schedule(world.config[0], replica, world.requests, world.running[r])
     begin(world)
     for k in range(replica.num_running):

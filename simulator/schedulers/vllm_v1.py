@@ -39,10 +39,12 @@ def continue_running(config: Record, replica: Record, requests: Any, running: An
         fits = grow(config, replica, request, request.computed_tokens + tokens)
         while not fits:
             victim = victim_of(config, replica, requests, running)
-            budget += preempt(config, replica, requests, running, victim)
+            given = preempt(config, replica, requests, running, victim)
+            budget += given
             if victim == place:
                 return int(budget)
-            if victim < place:
+            # Like vLLM: one in front that took no part does not move the place, so that the next in line is passed over.
+            if given > 0:
                 place -= 1
             fits = grow(config, replica, request, request.computed_tokens + tokens)
         request.scheduled_tokens = tokens

@@ -112,8 +112,9 @@ def test_what_binds_the_winner_and_what_the_runner_up_costs_is_said(study: Make,
     assert "stored in studies.db" in text
 
 
-def test_a_winner_at_its_saturated_rate_is_bound_by_that(study: Make, trial: Make, point: Make) -> None:
-    assert "bound by its saturated rate of 12.3 req/s" in frontier(study(), [point(trial(binding="saturated_rate"))])
+def test_a_winner_whose_backlog_grows_is_bound_by_that(study: Make, trial: Make, point: Make) -> None:
+    text = frontier(study(), [point(trial(binding="backlog"))])
+    assert "the winner is bound by its backlog: beyond 12.3 req/s requests pile up for ever" in text
 
 
 def test_sources_say_what_was_measured_and_what_is_absent(trial: Make) -> None:
@@ -189,6 +190,20 @@ def test_the_lightest_columns_stay_longest() -> None:
     assert [c.title for c in fitted(columns, 34)] == ["a", "b", "c"]
     assert [c.title for c in fitted(columns, 33)] == ["a", "c"]
     assert [c.title for c in fitted(columns, 5)] == ["a"]
+
+
+def test_cells_are_shortened_only_where_the_width_asks_for_it() -> None:
+    columns = [Column("a", ["one two"], short=["one\ntwo"]), Column("b", ["six ten"], short=["six\nten"])]
+    assert [c.width for c in fitted(columns, 16)] == [7, 7]
+    assert [c.width for c in fitted(columns, 15)] == [3, 7]
+    assert [c.width for c in fitted(columns, 11)] == [3, 3]
+
+
+def test_a_bound_is_read_at_the_highest_rate_that_was_run_within_capacity(study: Make, trial: Make, point: Make) -> None:
+    curve = [
+        {"rate_rps": rate, "metrics": point(trial(), ttft=ttft).point.metrics} for rate, ttft in ((9, 0.9), (12, 1.2), (14, 3))
+    ]
+    assert "bound by ttft_p99_s at 12.0 req/s: 1.20 s of 2.00 s" in frontier(study(), [point(trial(curve=curve))])
 
 
 def test_an_unfinished_study_says_where_it_stands(study: Make, trial: Make) -> None:
