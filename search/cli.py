@@ -58,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def entry() -> None:
+    """Ends the process with the exit status of its command line: what the installed `trimtab` calls."""
+    sys.exit(main())
+
+
 def _run(argv: list[str]) -> int:
     command = typer.main.get_command(app)
     try:

@@ -49,15 +49,17 @@ class Study:
         self.space: Space = request.build_space()
         self.objectives: tuple[Objective, ...] = request.objective_list
         self.started = time.monotonic()
-        self.best: str | None = None
-        self._best_value = float("nan")
+        self._forget_best()
         self.sampler_sentence = ""
+        self.left_out = 0
 
     def run(self) -> list[Ranked]:
         """Returns every operating point of the finalists, the frontier marked and ranked; raises Stopped."""
         screened = self.screen()
+        self._forget_best()
         rescored = self.phase("rescore", RESCORE, self.still_open(screened, SCREEN), self.request.seed)
         finalists = self.finalists(rescored)
+        self._forget_best()
         final = self.phase("final", FINAL, finalists, self.request.seed + FRESH_SEEDS)
         published = {s.task.key for s in final}
         others = [s for s in rescored if s.task.key not in published]
@@ -149,16 +151,28 @@ class Study:
         return low, np.where(minimized, values * (1 + worse), values * (1 + better))
 
     def finalists(self, rescored: Sequence[Scored]) -> list[Resolved]:
-        """Returns the deployments to publish: those still open, the best on any objective first, up to a fixed number."""
+        """Returns the deployments to publish, up to a fixed number of those still open.
+
+        Those on the frontier of the rescored points come first, from all along it, then the best on any objective.
+        """
         kept = set(self.still_open(rescored, RESCORE))
         candidates = [s for s in rescored if s.task.deployment in kept]
         by_objective = [self._sorted_by(candidates, place) for place in range(len(self.objectives))]
-        in_turn = dict.fromkeys(s.task.deployment for row in zip(*by_objective, strict=True) for s in row)
-        return list(in_turn)[:MOST_FINALISTS]
+        front = self._front(candidates)
+        along = [front[place].task.deployment for place in ends_first(len(front))]
+        rest = [s.task.deployment for row in zip(*by_objective, strict=True) for s in row]
+        in_turn = list(dict.fromkeys([*along, *rest]))
+        self.left_out = max(len(in_turn) - MOST_FINALISTS, 0)
+        return in_turn[:MOST_FINALISTS]
 
-    def _sorted_by(self, scored: Sequence[Scored], place: int) -> list[Scored]:
-        sign = 1 if self.objectives[place].direction == "minimize" else -1
-        return sorted(scored, key=lambda s: (min(sign * self._values(p)[place] for p in s.points), s.task.number))
+    def _front(self, scored: Sequence[Scored]) -> list[Scored]:
+        """Returns the trial of each point of the frontier, by the first objective."""
+        pairs = [(s, self._values(point)) for s in scored for point in s.points]
+        if not pairs:
+            return []
+        values = np.array([row for _, row in pairs])
+        members = np.flatnonzero(pareto(values, [o.direction for o in self.objectives]))
+        return [pairs[i][0] for i in sorted(members, key=lambda i: (*values[i], pairs[i][0].task.number))]
 
     def rank(self, final: Sequence[Scored]) -> list[Ranked]:
         """Returns the finalists' operating points, the Pareto set marked, ranked by the first objective and tied by intervals."""
@@ -169,8 +183,7 @@ class Study:
         directions = [o.direction for o in self.objectives]
         member = pareto(values, directions)
         half = values[:, 0] * np.array([_relative_half(s) for s, _ in pairs])
-        level = np.where(member, values[:, 0], np.nan)
-        tied = ties(level, level - half, level + half, directions[0])
+        tied = ties(values[:, 0], values[:, 0] - half, values[:, 0] + half, directions[0])
         # Points of one deployment are its loads and no rivals.
         rivals = len({pairs[i][1].trial for i in np.flatnonzero(tied)}) > 1
         sign = 1.0 if directions[0] == "minimize" else -1.0
@@ -195,6 +208,11 @@ class Study:
         sign = 1 if self.objectives[0].direction == "minimize" else -1
         return min(rows, key=lambda row: sign * row[0], default=None)
 
+    def _forget_best(self) -> None:
+        """Begins anew: what shorter runs overstated is no longer the best so far."""
+        self.best: str | None = None
+        self._best_value = float("nan")
+
     def _note_best(self, scored: Scored) -> None:
         told = self._told(scored)
         if told is None:
@@ -210,6 +228,17 @@ class Study:
 
     def _progress(self, phase: Phase, done: int, total: int, sentence: str | None, left_s: float | None = None) -> Progress:
         return Progress(phase, done, total, self.best, time.monotonic() - self.started, left_s, sentence)
+
+
+def ends_first(count: int) -> list[int]:
+    """Returns every index below `count`: both ends, then the middles of ever shorter gaps."""
+    order, gaps = [0, count - 1][:count], [(0, count - 1)]
+    for low, high in gaps:
+        if high - low > 1:
+            middle = (low + high) // 2
+            order.append(middle)
+            gaps += [(low, middle), (middle, high)]
+    return order
 
 
 def _beaten(scored: Scored, point: OperatingPoint) -> Ranked:

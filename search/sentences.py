@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from db.rows import StudyRow, TrialPoint, TrialRow
 from simulator.cli import HOURS_A_MONTH, digits, dollars, seconds
@@ -26,7 +25,7 @@ def state_line(study: StudyRow, trials: Sequence[TrialRow]) -> str | None:
     """Returns how far a study is that has not ended well, or None."""
     if study.state == "done":
         return None
-    return f"the study is {study.state}: {len(trials)} trials are stored"
+    return f"the study is {study.state}: {_count(len(trials), 'trial')} stored"
 
 
 def binding_line(winner: TrialPoint, slo: Mapping[str, float]) -> str | None:
@@ -53,7 +52,7 @@ def rent_line(winner: TrialRow) -> str | None:
     if winner.bill is None:
         return None
     bill = winner.bill
-    what = f"{bill['instances']}x {bill['instance']} of {bill['provider']}, {bill['gpus_rented']} GPUs"
+    what = f"{bill['instances']}x {bill['instance']} of {bill['provider']}, {_count(bill['gpus_rented'], 'GPU')}"
     return (
         f"the winner rents {what}: {dollars(bill['usd_per_hour'])} an hour, {dollars(bill['usd_per_hour'] * HOURS_A_MONTH)} a month"
     )
@@ -87,7 +86,7 @@ def reason_lines(trials: Iterable[TrialRow]) -> Iterator[str]:
             examples.setdefault(kind, trial.reason)
     ordered = kinds.most_common()
     for kind, count in ordered[:MOST_REASONS]:
-        yield f"{kind[0]}: {count} trials, {'as' if count > 1 else 'since'} {examples[kind]}"
+        yield f"{kind[0]}: {_count(count, 'trial')}, {'as' if count > 1 else 'since'} {examples[kind]}"
     if rest := ordered[MOST_REASONS:]:
         yield f"and {sum(count for _, count in rest)} more for {len(rest)} other reasons"
 
@@ -98,5 +97,9 @@ def how_lines(study: StudyRow) -> Iterator[str]:
     if sampler := summary.get("sampler"):
         yield f"search: {sampler}"
     dropped: Mapping[str, int] = summary.get("dropped") or {}
-    yield from (f"not legal: {count} combinations, {reason}" for reason, count in list(dropped.items())[:MOST_REASONS])
+    yield from (f"not legal: {_count(count, 'combination')}, {reason}" for reason, count in list(dropped.items())[:MOST_REASONS])
     yield from (f"workload: {note}" for note in summary.get("notes") or ())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ from db.session import Store, open_store
 from search.capacity import Capacity, measure_capacity
 from search.driver import Stopped, Study
 from search.executor.auto import choose
-from search.fidelity import FINAL, MINIMUM_REQUESTS, Fidelity
+from search.fidelity import ANSWER, MINIMUM_REQUESTS, Fidelity
 from search.ledger import Ledger, Ranked
 from search.progress import Progress
 from search.request import SearchRequest
@@ -27,8 +27,8 @@ from simulator.scenario import Scenario
 from simulator.spec.prices import Bill
 from simulator.traffic import Traffic
 
-# CPU seconds of a trial in its phases, measured by `make bench`; they only choose the executor.
-SCREEN_S, LATER_S = 0.1, 60.0
+# CPU seconds of a screened trial and of all that follows, on one slow core; they only choose the executor.
+SCREEN_S, LATER_S = 0.4, 90.0
 PACKAGES = ("trimtab", "numba", "numpy", "optuna", "ray", "aiconfigurator-core")
 
 
@@ -64,11 +64,11 @@ def run_capacity(scenario: Scenario) -> dict[str, Any]:
     """
     if scenario.slo is None:
         raise InputError("slo", None, "the bounds that a capacity keeps, such as {ttft_p99_s: 2.0}")
-    count = scenario.workload.num_requests or FINAL.requests
+    count = scenario.workload.num_requests or ANSWER.requests
     if count < MINIMUM_REQUESTS:
         allowed = f"{MINIMUM_REQUESTS:,} or more, since shorter runs overstate a capacity"
         raise InputError("workload.num_requests", count, allowed)
-    fidelity = Fidelity(count, FINAL.seeds, FINAL.tolerance, FINAL.spread, FINAL.latency_spread)
+    fidelity = Fidelity(count, ANSWER.seeds, ANSWER.tolerance, ANSWER.spread, ANSWER.latency_spread)
     prepared = _prepared(scenario)
     found = measure_capacity(prepared, scenario.workload, scenario.slo, fidelity, scenario.workload.seed)
     return _capacity_document(scenario, prepared, found)
@@ -142,32 +142,33 @@ def run_search(
 
     Raises Infeasible when nothing keeps the Slo, Stopped when `stop` asked for it; what was scored stays stored.
     """
-    store = open_store(db)
-    study_id = _begin(store, request)
-    try:
-        ranked, study, sentence = _searched(request, store, study_id, executor, address, report, stop)
-    except (Stopped, KeyboardInterrupt):
-        record.finish_study(store, study_id, "cancelled")
-        raise
-    except Infeasible as error:
-        record.finish_study(store, study_id, "infeasible", {"sentence": str(error)})
-        raise
-    except BaseException as error:
-        record.finish_study(store, study_id, "failed", {"sentence": f"{type(error).__name__}: {error}"})
-        raise
-    summary = _summary(ranked, study, sentence)
-    if not any(place.on_frontier for place in ranked):
-        reason = _nothing(store, study_id)
-        record.finish_study(store, study_id, "infeasible", {**summary, "sentence": reason})
-        raise Infeasible(f"study {study_id}: {reason}")
-    record.finish_study(store, study_id, "done", summary)
-    return study_id
+    with open_store(db) as store:
+        study_id = _begin(store, request)
+        try:
+            ranked, study, sentence = _searched(request, store, study_id, executor, address, report, stop)
+        except (Stopped, KeyboardInterrupt):
+            record.finish_study(store, study_id, "cancelled")
+            raise
+        except Infeasible as error:
+            record.finish_study(store, study_id, "infeasible", {"sentence": str(error)})
+            raise
+        except BaseException as error:
+            record.finish_study(store, study_id, "failed", {"sentence": f"{type(error).__name__}: {error}"})
+            raise
+        summary = _summary(ranked, study, sentence)
+        if not any(place.on_frontier for place in ranked):
+            reason = _nothing(store, study_id)
+            record.finish_study(store, study_id, "infeasible", {**summary, "sentence": reason})
+            raise Infeasible(f"study {study_id}: {reason}")
+        record.finish_study(store, study_id, "done", summary)
+        return study_id
 
 
 def _begin(store: Store, request: SearchRequest) -> str:
-    digest = request.digest()
+    """Returns the id of the study to run: an unfinished one of this request by this very software, else a new one."""
+    digest, software = request.digest(), (versions(), kernel_digest())
     unfinished = queries.find_resumable(store, digest, request.seed)
-    if unfinished is not None:
+    if unfinished is not None and (unfinished.versions, unfinished.kernel_digest) == software:
         return record.start_study(store, unfinished.id, resume=True).id
     created = record.create_study(
         store,
@@ -175,8 +176,8 @@ def _begin(store: Store, request: SearchRequest) -> str:
         digest=digest,
         request=request.model_dump(mode="json"),
         seed=request.seed,
-        versions=versions(),
-        kernel_digest=kernel_digest(),
+        versions=software[0],
+        kernel_digest=software[1],
     )
     return record.start_study(store, created.id).id
 
@@ -215,6 +216,7 @@ def _summary(ranked: list[Ranked], study: Study, sentence: str) -> dict[str, Any
         "dropped": dict(study.space.dropped.most_common()),
         "notes": notes,
         "frontier_points": len(frontier),
+        "left_out": study.left_out,
         "binding": best.scored.binding if best else None,
     }
 

@@ -1,4 +1,4 @@
-"""Chooses the executor: threads for work of seconds, since starting Ray costs six and more; Ray for long work or a cluster."""
+"""Chooses the executor: threads for work of minutes, which use all cores of this machine as well; Ray beyond, or for a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from search.executor import Executor, names
 from simulator.errors import unknown_name
 
-LONG_WORK_S = 60.0
+LONG_WORK_S = 600.0
 
 
 def choose(

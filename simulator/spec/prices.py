@@ -70,6 +70,8 @@ class PriceBook(Spec):
     def offers(self, device: str, gpus_per_replica: int) -> list[Instance]:
         """Returns the instances of `device` on this book's term that hold a replica whole, else full nodes that share one."""
         priced = [i for i in self.instances if i.device == device and i.usd_per_hour(self.term) is not None]
+        if self.packing == "per_gpu":
+            return priced
         whole = [i for i in priced if i.gpus >= gpus_per_replica]
         return whole or [i for i in priced if i.gpus >= FULL_NODE_GPUS and gpus_per_replica % i.gpus == 0]
 

@@ -327,7 +327,7 @@ def test_a_capacity_without_an_slo_is_refused(capsys: pytest.CaptureFixture[str]
 def test_a_process_ends_with_status_2_and_one_line(argv: list[str], break_it: Callable[[], None] | None, field: str) -> None:
     if break_it is not None:
         break_it()
-    program = "import sys; from search.cli import main; sys.exit(main())"
+    program = "from search.cli import entry; entry()"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program, *argv], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")

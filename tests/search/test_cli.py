@@ -123,7 +123,7 @@ def test_search_prints_the_frontier_and_reports_on_standard_error(
     assert main(["search", request_file]) == 0
     out, err = capsys.readouterr()
     assert "1x H100-SXM TP1" in out and "$0.700" in out
-    assert "infeasible: 1 trials, since too slow" in out
+    assert "infeasible: 1 trial, since too slow" in out
     assert err.splitlines()[0] == "threads: as asked"
     assert err.splitlines()[1].startswith("screen: 1 of 3 trials, about 2.0 s left, best so far: 1x H100-SXM")
     assert Path("trimtab.db").exists()

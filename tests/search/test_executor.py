@@ -111,7 +111,7 @@ def test_auto_takes_threads_for_short_work(monkeypatch: pytest.MonkeyPatch) -> N
             assert sentence.startswith(f"threads ({chosen.workers} at a time): ")
 
 
-@pytest.mark.parametrize(("seconds", "address"), [(90.0, None), (1.0, "10.0.0.1:6379"), (None, "10.0.0.1:6379")])
+@pytest.mark.parametrize(("seconds", "address"), [(900.0, None), (1.0, "10.0.0.1:6379"), (None, "10.0.0.1:6379")])
 def test_auto_takes_ray_for_long_work_and_for_a_cluster(
     seconds: float | None, address: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,7 @@ def test_what_binds_the_winner_and_what_the_runner_up_costs_is_said(study: Make,
     text = frontier(study(), [point(trial(0), 1, usd=0.5), point(trial(1), 2, usd=0.55)])
     assert "the winner is bound by ttft_p99_s at 12.3 req/s: 1.98 s of 2.00 s" in text
     assert "the runner-up costs 10 % more: usd_per_million_output_tokens 0.550 after 0.500" in text
-    assert "the winner rents 1x p5.4xlarge of AWS, 1 GPUs: $6.88 an hour, $5,022.40 a month" in text
+    assert "the winner rents 1x p5.4xlarge of AWS, 1 GPU: $6.88 an hour, $5,022.40 a month" in text
     assert "stored in studies.db" in text
 
 
@@ -131,7 +131,7 @@ def test_infeasible_trials_are_counted_by_reason(study: Make, trial: Make, point
     text = frontier(study(), [point(trial(0))], [trial(0), *late, broken])
     assert "infeasible: 3 trials, as ttft_p99_s is 1.5 s even at 0.1 requests a second" in text
     assert text.count("requests a second") == 1
-    assert "failed: 1 trials, since RuntimeError: stalled" in text
+    assert "failed: 1 trial, since RuntimeError: stalled" in text
 
 
 def test_many_kinds_of_reasons_are_cut_with_a_count(trial: Make) -> None:
@@ -208,7 +208,7 @@ def test_a_bound_is_read_at_the_highest_rate_that_was_run_within_capacity(study:
 
 def test_an_unfinished_study_says_where_it_stands(study: Make, trial: Make) -> None:
     text = frontier(study("cancelled"), [], [trial(), trial(1)])
-    assert "the study is cancelled: 2 trials are stored" in text
+    assert "the study is cancelled: 2 trials stored" in text
 
 
 def test_studies_are_listed_with_their_best(study: Make, trial: Make, point: Make) -> None:
