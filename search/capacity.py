@@ -3,9 +3,8 @@
 One set of requests, drawn at a unit rate, is replayed at every rate, so that the worst bound's excess is a smooth
 function of the rate and its root takes few runs. A rate at which the backlog grows is beyond capacity whatever the Slo.
 
-The interval is one that a single run can check: another run of as many requests finds its capacity inside with
-confidence LEVEL. It holds the scatter of that run beside that of the mean, and so also covers the capacity of endless
-traffic, of which the runs are samples. Its low end is a rate that such a run still serves.
+The interval is one that a single run can check: a run of twice as many requests finds its capacity inside with confidence
+LEVEL. It holds the scatter of that run beside that of the mean, and so holds the capacity of endless traffic all the more.
 """
 
 from __future__ import annotations
@@ -35,6 +34,8 @@ LIGHTEST = 0.01
 BACKLOG = "backlog"
 # The saturated rate is that of a full queue, whose preemptions waste work: a shorter queue may sustain a little more.
 BEYOND = 1.1
+# How much longer than the runs that are behind an interval the one is that may check it.
+CHECK = 2
 _STEP = 0.01
 _MOST_RUNS = 40
 # Each stride is the square of the one before: ten reach a hundred times the saturated rate and more.
@@ -110,7 +111,8 @@ def measure_capacity(
     found = first.capacity(rates, fidelity.tolerance)
     roots = [found, *(probe.near(found.value, fidelity.tolerance) for probe in others)]
     estimate = _estimate([root.value for root in roots], fidelity)
-    safe = found.good if fidelity.seeds == 1 else min(estimate.low, found.good)
+    # However wildly the seeds disagree, the lightest load is never beyond the first of them.
+    safe = found.good if fidelity.seeds == 1 else max(min(estimate.low, found.good), LIGHTEST * ceiling)
     return Capacity(
         rate_rps=estimate,
         safe_rps=safe,
@@ -130,15 +132,15 @@ def _saturated(prepared: Prepared, workload: Workload, seed: int) -> float:
 
 
 def _estimate(values: Sequence[float], fidelity: Fidelity) -> Estimate:
-    """Returns the mean with Student's prediction interval: that of the mean's scatter and one more run's together."""
-    value, count = float(np.mean(values)), len(values)
+    """Returns the geometric mean with Student's prediction interval: the scatter of the mean and of a checking run."""
+    logs, count = np.log(values), len(values)
+    value = math.exp(float(logs.mean()))
     if count == 1:
-        half = fidelity.spread * value
-    else:
-        quantile = float(stdtrit(count - 1, 0.5 + LEVEL / 2))
-        # A root is known to the tolerance of its search and no better, however well the seeds agree.
-        half = max(quantile * float(np.std(values, ddof=1)) * math.sqrt(1 + 1 / count), fidelity.tolerance * value / 2)
-    return Estimate(value, max(value - half, 0.0), value + half, LEVEL)
+        return Estimate(value, value * (1 - fidelity.spread), value * (1 + fidelity.spread), LEVEL)
+    quantile = float(stdtrit(count - 1, 0.5 + LEVEL / 2))
+    # A root is known to the tolerance of its search and no better, however well the seeds agree.
+    half = max(quantile * float(logs.std(ddof=1)) * math.sqrt(1 / count + 1 / CHECK), fidelity.tolerance / 2)
+    return Estimate(value, value * math.exp(-half), value * math.exp(half), LEVEL)
 
 
 class _Probe:
@@ -198,7 +200,9 @@ class _Probe:
         outcome = simulate(self.prepared, self.traffic, rate)
         term = worst(outcome, self.slo)[1]
         if term == BACKLOG:
-            return f"the backlog grows even at {rate:.3g} requests a second: requests arrive faster than they are served for too long"
+            return (
+                f"the backlog grows even at {rate:.3g} requests a second: requests arrive faster than they are served for too long"
+            )
         bound = next(bound for bound in self.slo.bounds if bound.term == term)
         value = statistic(outcome, bound)
         refused = int(outcome.rejected.sum())

@@ -21,6 +21,7 @@ from search.request import SearchRequest
 from search.samplers import Sampler, create
 from search.space import Space
 from search.trial import Scored, Task, evaluate
+from simulator import catalog
 from simulator.spec.deployment import Resolved
 
 # Enough for a worker each and few enough for the sampler to learn; fixed, so that a seed gives the same study anywhere.
@@ -174,6 +175,10 @@ class Study:
         members = np.flatnonzero(pareto(values, [o.direction for o in self.objectives]))
         return [pairs[i][0] for i in sorted(members, key=lambda i: (*values[i], pairs[i][0].task.number))]
 
+    def _sorted_by(self, scored: Sequence[Scored], place: int) -> list[Scored]:
+        sign = 1 if self.objectives[place].direction == "minimize" else -1
+        return sorted(scored, key=lambda s: (min(sign * self._values(p)[place] for p in s.points), s.task.number))
+
     def rank(self, final: Sequence[Scored]) -> list[Ranked]:
         """Returns the finalists' operating points, the Pareto set marked, ranked by the first objective and tied by intervals."""
         pairs = [(s, point) for s in final for point in s.points]
@@ -187,12 +192,14 @@ class Study:
         # Points of one deployment are its loads and no rivals.
         rivals = len({pairs[i][1].trial for i in np.flatnonzero(tied)}) > 1
         sign = 1.0 if directions[0] == "minimize" else -1.0
-        order = sorted(np.flatnonzero(member), key=lambda i: (sign * values[i, 0], tuple(values[i, 1:]), pairs[i][1].trial))
+        own = catalog.engine(self.request.engine).defaults.scheduler
+        # Among equals the engine's own scheduler comes first, since that is what it runs.
+        order = sorted(
+            np.flatnonzero(member),
+            key=lambda i: (sign * values[i, 0], tuple(values[i, 1:]), pairs[i][0].deployment.scheduler != own, pairs[i][1].trial),
+        )
         ranks = {int(i): place for place, i in enumerate(order, start=1)}
-        return [
-            Ranked(s, point, bool(member[i]), ranks.get(i), bool(tied[i]) and rivals)
-            for i, (s, point) in enumerate(pairs)
-        ]
+        return [Ranked(s, point, bool(member[i]), ranks.get(i), bool(tied[i]) and rivals) for i, (s, point) in enumerate(pairs)]
 
     def _values(self, point: OperatingPoint) -> Floats:
         return np.array([_number(objective.value(point)) for objective in self.objectives])

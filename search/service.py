@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,7 +13,7 @@ from db.session import Store, open_store
 from search.capacity import Capacity, measure_capacity
 from search.driver import Stopped, Study
 from search.executor.auto import choose
-from search.fidelity import ANSWER, MINIMUM_REQUESTS, Fidelity
+from search.fidelity import ANSWER, MINIMUM_REQUESTS
 from search.ledger import Ledger, Ranked
 from search.progress import Progress
 from search.request import SearchRequest
@@ -68,23 +68,21 @@ def run_capacity(scenario: Scenario) -> dict[str, Any]:
     if count < MINIMUM_REQUESTS:
         allowed = f"{MINIMUM_REQUESTS:,} or more, since shorter runs overstate a capacity"
         raise InputError("workload.num_requests", count, allowed)
-    fidelity = Fidelity(count, ANSWER.seeds, ANSWER.tolerance, ANSWER.spread, ANSWER.latency_spread)
+    fidelity = replace(ANSWER, requests=count)
     prepared = _prepared(scenario)
-    found = measure_capacity(prepared, scenario.workload, scenario.slo, fidelity, scenario.workload.seed)
-    return _capacity_document(scenario, prepared, found)
-
-
-def _capacity_document(scenario: Scenario, prepared: Prepared, found: Capacity) -> dict[str, Any]:
     bill = _bill(scenario, prepared)
+    found = measure_capacity(prepared, scenario.workload, scenario.slo, fidelity, scenario.workload.seed, bill)
+    return _capacity_document(scenario, prepared, found, bill)
+
+
+def _capacity_document(scenario: Scenario, prepared: Prepared, found: Capacity, bill: Bill | None) -> dict[str, Any]:
     rate = found.rate_rps
     return {
         "capacity_rps": {"value": rate.value, "low": rate.low, "high": rate.high, "level": rate.level},
         "binding": found.binding,
         "saturated_rps": found.saturated_rps,
-        "curve": [
-            {"rate_rps": at, "metrics": metrics(outcome, prepared, scenario.slo, bill).model_dump(mode="json")}
-            for at, outcome in found.runs
-        ],
+        "safe_rps": found.safe_rps,
+        "curve": [{"rate_rps": at, "metrics": measured.model_dump(mode="json")} for at, measured in found.runs],
         "requests": found.requests,
         "seeds": found.seeds,
         "deployment": prepared.deployment.model_dump(mode="json"),

@@ -73,7 +73,7 @@ def evaluate(task: Task) -> Scored:
         return Scored(task, task.deployment, reason=str(error))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _prepared(deployment: str, profiles: str) -> Prepared:
     """Returns a prepared deployment, kept because every fidelity scores it again; Infeasible is not kept, but cheap."""
     return prepare(Resolved.model_validate_json(deployment), json.loads(profiles))

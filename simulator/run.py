@@ -151,7 +151,7 @@ def _simulate(prepared: Prepared, traffic: Traffic, arrival_s: NDArray[np.float6
         replica=run.outcomes["replica"],
         rejected=run.rejected,
         gap_count=run.gaps["count"][filled],
-        gap_sum=run.gaps["sum"][filled],
+        gap_sum=run.gaps["sum_s"][filled],
         iterations=int(run.replicas["iterations"].sum()),
         scheduled_requests=int(run.replicas["scheduled_requests"].sum()),
         scheduled_tokens=int(run.replicas["scheduled_tokens"].sum()),

@@ -175,7 +175,7 @@ class Replica:
     def land(self) -> None:
         """Waits for the oldest step to end, and hands its tokens out."""
         step = self.flights.popleft()
-        self.clock = step.end_at
+        self.clock = max(self.clock, step.end_at)
         for request in step.sampled:
             request.in_flight -= 1
             request.token_times.append(self.clock)

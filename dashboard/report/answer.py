@@ -50,7 +50,7 @@ def answer_of(study: StudyRow, trials: Sequence[TrialRow], points: Sequence[Tria
         sentence=str(summary.get("sentence") or _sentence(best, axes[0])),
         title=deployment_title(best.trial.deployment),
         knobs=knobs(best.trial.deployment, differing(item.trial.deployment for item in points)),
-        command=f"trimtab launch {study.id} {best.trial.number} --engine {str(best.trial.deployment['engine']).rsplit('-', 1)[0]}",
+        command=f"trimtab frontier {study.id} --all",
         tiles=[*_money(best, axes[0]), *_capacity(best), *_bounds(study, best)],
         ties=ties,
         tied=_tied(len(ties), best.trial),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.errors import Infeasible
 from simulator.kernel import gaps, loop
 from simulator.kernel.jit import INTERPRETED, ready
 from simulator.kernel.pricelist import KV_STEP, PriceList
@@ -59,7 +60,10 @@ class Run:
 
 
 def run(limits: Limits, prices: Prices, traffic: Traffic, arrival_s: NDArray[np.float64], fleet: Fleet) -> Run:
-    """Returns the run of `traffic` arriving at `arrival_s` on the fleet; raises RuntimeError when it cannot go on."""
+    """Returns the run of `traffic` arriving at `arrival_s` on the fleet.
+
+    Raises Infeasible when requests preempt each other for ever, and RuntimeError when a scheduler breaks its contract.
+    """
     requests, outcomes, rejected = _requests(limits, traffic, arrival_s)
     depth = 2 if limits.asynchronous else 1
     longest = int(traffic.output_tokens.max(initial=1))
@@ -82,6 +86,8 @@ def run(limits: Limits, prices: Prices, traffic: Traffic, arrival_s: NDArray[np.
         prices=prices,
     )
     status = ready(loop.run)(world, ready(fleet.schedule), ready(fleet.route))
+    if status == loop.BARREN:
+        raise Infeasible(f"requests preempt each other for ever: {loop.MOST_BARREN_STEPS:,} steps in a row gave no token")
     if status != loop.DONE:
         raise RuntimeError(_CAUSES[status])
     return Run(requests, outcomes, world.replicas, world.gaps, rejected)

@@ -22,7 +22,7 @@ def land(world: Any, r: int) -> None:
         gap = flight.end_at - replica.landed_at
         place = bin_of(gap)
         world.gaps[place].count += flight.decodes
-        world.gaps[place].sum += gap * flight.decodes
+        world.gaps[place].sum_s += gap * flight.decodes
         peaks.push(world, r, flight.step, gap)
         finish_counted(world, r, flight.step, flight.end_at)
     replica.landed_at = flight.end_at
@@ -51,7 +51,7 @@ def land_named(world: Any, r: int) -> int:
             if gap != last_gap:
                 last_gap, last_bin = gap, bin_of(gap)
             world.gaps[last_bin].count += 1
-            world.gaps[last_bin].sum += gap
+            world.gaps[last_bin].sum_s += gap
             if gap > outcome.itl_max:
                 outcome.itl_max = gap
         outcome.last_token_at = flight.end_at

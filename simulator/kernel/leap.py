@@ -160,5 +160,5 @@ def count_gaps(world: Any, first: float, last: float, steps: int, decodes: int) 
             here = min(max(int((edge - gap) / slope) + 1, 1), here)
         end = first + (done + here - 1) * slope
         world.gaps[place].count += here * decodes
-        world.gaps[place].sum += decodes * here * (gap + end) / 2
+        world.gaps[place].sum_s += decodes * here * (gap + end) / 2
         done += here

@@ -23,12 +23,14 @@ from simulator.kernel.records import NOBODY, REJECTED, ROUTE, SCHEDULE, WORLD_TY
 from simulator.kernel.step import begin, give, launch, next_flight, price
 from simulator.kernel.waiting import enqueue
 
-DONE, STALLED, OUT_OF_TABLE = 0, 1, 2
+DONE, STALLED, OUT_OF_TABLE, BARREN = 0, 1, 2, 3
+# No prompt is so long that it takes as many steps to sample its first token.
+MOST_BARREN_STEPS = 1_000_000
 
 
 @kernel(types.int64(WORLD_TYPE, types.FunctionType(SCHEDULE), types.FunctionType(ROUTE)))
 def run(world: Any, schedule: Any, route: Any) -> int:
-    """Runs until nothing is left to happen; returns DONE, STALLED or OUT_OF_TABLE."""
+    """Runs until nothing is left to happen; returns DONE, or why it cannot go on."""
     replicas, requests = world.replicas, world.requests
     arriving = 0
     while True:
@@ -41,8 +43,10 @@ def run(world: Any, schedule: Any, route: Any) -> int:
             arriving += 1
         elif now == math.inf:
             return unfinished(replicas)
-        elif not turn(world, schedule, who, now, requests[arriving].arrived_at if arriving < len(requests) else math.inf):
-            return OUT_OF_TABLE
+        else:
+            status = turn(world, schedule, who, now, requests[arriving].arrived_at if arriving < len(requests) else math.inf)
+            if status != DONE:
+                return status
 
 
 @inner
@@ -77,26 +81,26 @@ def deliver(world: Any, route: Any, i: int) -> None:
 
 
 @merged
-def turn(world: Any, schedule: Any, r: int, now: float, next_arrival: float) -> bool:
-    """Lets replica `r` land what is due and decide one step; returns False when the price list is too small."""
+def turn(world: Any, schedule: Any, r: int, now: float, next_arrival: float) -> int:
+    """Lets replica `r` land what is due and decide one step; returns DONE, OUT_OF_TABLE or BARREN."""
     config, replica = world.config[0], world.replicas[r]
     if replica.in_flight > 0 and (replica.in_flight == config.steps_in_flight or now >= oldest_end(world, r)):
         land(world, r)
     if replica.num_running == 0 and replica.num_waiting == 0:
         replica.wake_at = math.inf
-        return True
+        return DONE
     if config.leaps and replica.num_waiting == 0 and replica.partial == NOBODY and replica.decodes > 0:
         now = leap(world, r, now, next_arrival)
         replica.wake_at = now
     seconds = decide(world, schedule, r, now)
     if seconds < 0:
-        return False
+        return OUT_OF_TABLE
     if seconds == 0 and replica.in_flight == 0:
         # A request that could only preempt itself ends the step; the next one may go on without it.
         replica.wake_at = now if replica.preempted_now > 0 else math.inf
     elif seconds == 0 or replica.in_flight == config.steps_in_flight:
         replica.wake_at = oldest_end(world, r)
-    return True
+    return BARREN if replica.barren > MOST_BARREN_STEPS else DONE
 
 
 @merged

@@ -77,6 +77,7 @@ REPLICA = np.dtype(
         ("peaks_first", "i8"),
         ("peaks_end", "i8"),
         ("iterations", "i8"),
+        ("barren", "i8"),  # steps since the last one that sampled a token
         ("scheduled_requests", "i8"),
         ("scheduled_tokens", "i8"),
         ("sampled_tokens", "i8"),
@@ -109,7 +110,7 @@ STEP = np.dtype(
     ],
     align=True,
 )
-GAPS = np.dtype([("count", "i8"), ("sum", "f8")], align=True)
+GAPS = np.dtype([("count", "i8"), ("sum_s", "f8")], align=True)
 
 PRICE_AT = np.dtype(
     [

@@ -95,5 +95,6 @@ def launch(world: Any, r: int, now: float, seconds: float, bulk: int) -> None:
     flight.decodes = bulk
     flight.step = replica.iterations
     replica.iterations += 1
+    replica.barren = 0 if step.sampled > 0 else replica.barren + 1
     replica.phase = replica.phase + 1 if replica.phase + 1 < world.config[0].block_size else 0
     replica.in_flight += 1

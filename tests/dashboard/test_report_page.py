@@ -157,7 +157,7 @@ def test_the_answer_names_deployment_price_interval_and_bound(page: Page) -> Non
         "$3.58 an hour; its capacity is 18.7 requests/s (95% interval 18.2 to 19.3), bound by TTFT p99."
     )
     assert sentence in page.text
-    assert "trimtab launch s-1a2b3c4d 20" in page.text
+    assert "trimtab frontier s-1a2b3c4d --all" in page.text
     assert "2 other deployments cannot be told apart from it within the interval" in page.text
 
 

@@ -1,0 +1,231 @@
+"""Capacity: the root and its bracket, the interval and what it promises, the bounds that end it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.capacity import BACKLOG, Capacity, _estimate, measure_capacity, root, traffic_for, worst
+from search.fidelity import FINAL, RESCORE, SCREEN, Fidelity
+from simulator.errors import Infeasible, InputError
+from simulator.resolve import resolve
+from simulator.run import Prepared, prepare, simulate
+from simulator.spec.deployment import Deployment
+from simulator.spec.slo import Slo
+from simulator.spec.workload import Workload
+
+SMALL = Fidelity(requests=2_000, seeds=1, tolerance=0.01, spread=0.1, latency_spread=0.2)
+SEVERAL = Fidelity(requests=2_000, seeds=4, tolerance=0.01, spread=0.1, latency_spread=0.2)
+CHAT = Workload.parse({"preset": "chat"})
+SLO = {"ttft_p99_s": 2.0, "itl_p99_s": 0.2}
+
+
+@cache
+def prepared(device: str = "H100-SXM", replicas: int = 1, **knobs: Any) -> Prepared:
+    """Returns a deployment of an 8B model, its times from the roofline."""
+    chosen = {"model": "meta-llama/Llama-3.1-8B", "device": device, "replicas": replicas, "max_model_len": 16384, **knobs}
+    return prepare(resolve(Deployment.parse(chosen)), [{"source": "roofline"}])
+
+
+def capacity(slo: dict[str, float], fidelity: Fidelity = SMALL, seed: int = 0, **knobs: Any) -> Capacity:
+    """Returns the capacity of a deployment for chat."""
+    return measure_capacity(prepared(**knobs), CHAT, Slo.parse(slo), fidelity, seed)
+
+
+# The root
+
+
+def counted(function: Callable[[float], float], calls: list[float]) -> Callable[[float], float]:
+    """Returns the function, once a rate, and notes each rate."""
+
+    @cache
+    def ask(rate: float) -> float:
+        calls.append(rate)
+        return function(rate)
+
+    return ask
+
+
+@given(st.floats(1.0, 100.0), st.floats(0.2, 30.0), st.sampled_from([0.02, 0.004]), st.floats(0.02, 0.9), st.floats(1.02, 4.0))
+def test_a_root_of_a_smooth_excess_is_found_in_few_runs(
+    true: float, power: float, tolerance: float, low: float, high: float
+) -> None:
+    calls: list[float] = []
+    over = counted(lambda rate: power * math.log(rate / true), calls)
+    found = root(over, low * true, high * true, tolerance)
+    assert found.good <= true
+    assert over(found.good) <= 0
+    assert true * (1 - tolerance) * 0.999 <= found.good
+    assert abs(found.value / true - 1) < 0.2 * tolerance
+    assert len(calls) <= 12
+
+
+@given(st.floats(0.1, 0.95), st.floats(0.0, 5.0))
+def test_a_cliff_is_bracketed_by_bisection(cliff: float, height: float) -> None:
+    def over(rate: float) -> float:
+        return -1.0 if rate <= cliff else math.inf
+
+    found = root(over, 0.05, 1.0, 0.01)
+    assert cliff * 0.985 <= found.good <= cliff
+    assert found.good <= found.value <= cliff / 0.985
+
+
+def test_a_root_needs_a_bracket() -> None:
+    with pytest.raises(InputError, match=r"^rate: "):
+        root(lambda rate: 1.0, 1.0, 2.0, 0.01)
+
+
+# The interval
+
+
+def test_the_interval_holds_the_capacity_of_a_run_twice_as_long_95_times_of_a_hundred() -> None:
+    rng = np.random.default_rng(1)
+    runs = 20.0 * np.exp(0.01 * rng.standard_normal((4_000, 4)))
+    checks = 20.0 * np.exp(0.01 / math.sqrt(2) * rng.standard_normal(4_000))
+    found = [_estimate(list(row), FINAL) for row in runs]
+    held = np.mean([e.low <= check <= e.high for e, check in zip(found, checks, strict=True)])
+    assert 0.94 < held < 0.96
+    assert np.mean([e.low <= 20.0 <= e.high for e in found]) > 0.97
+    assert found[0].level == 0.95
+
+
+def test_seeds_that_agree_are_known_to_the_tolerance_only() -> None:
+    found = _estimate([20.0] * 4, FINAL)
+    assert (found.high - found.low) / found.value == pytest.approx(FINAL.tolerance, rel=1e-3)
+
+
+def test_seeds_that_disagree_wildly_leave_a_rate_above_zero() -> None:
+    found = _estimate([1.0, 50.0], FINAL)
+    assert 0 < found.low < found.value < found.high
+    two = Fidelity(requests=1_000, seeds=2, tolerance=0.01, spread=0.1, latency_spread=0.2)
+    bursty = Workload.parse({"preset": "chat", "arrival": {"process": "gamma", "cv": 6.0}})
+    wild = measure_capacity(prepared(), bursty, Slo.parse(SLO), two)
+    assert wild.safe_rps >= 0.01 * wild.saturated_rps
+
+
+def test_one_seed_is_known_to_the_spread_of_its_fidelity() -> None:
+    found = capacity(SLO)
+    assert found.rate_rps.high == pytest.approx(found.rate_rps.value * 1.1)
+    assert found.rate_rps.low == pytest.approx(found.rate_rps.value * 0.9)
+
+
+def test_neighbouring_seeds_share_no_run() -> None:
+    drawn = [seed for first in range(100) for seed in FINAL.seeds_from(first)]
+    assert len(set(drawn)) == len(drawn) == 100 * FINAL.seeds
+    one, other = (traffic_for(CHAT, 50, seed) for seed in FINAL.seeds_from(0)[:2])
+    assert not np.array_equal(one.arrival_s, other.arrival_s)
+
+
+@pytest.mark.parametrize("fidelity", [SCREEN, RESCORE, FINAL])
+def test_a_fleets_runs_grow_with_its_replicas_and_keep_enough_for_each(fidelity: Fidelity) -> None:
+    counts = [fidelity.count(replicas) for replicas in range(1, 200)]
+    assert counts[0] == fidelity.requests
+    assert all(less <= more for less, more in pairwise(counts))
+    assert all(count >= replicas * fidelity.requests / 4 for replicas, count in enumerate(counts, 1))
+    assert fidelity.count(64) <= max(3_200_000, 64_000)
+
+
+# What is measured
+
+
+def test_the_slo_holds_at_the_safe_rate_and_fails_beyond_the_capacity() -> None:
+    found = capacity(SLO)
+    slo, traffic = Slo.parse(SLO), traffic_for(CHAT, SMALL.requests, 0)
+    assert worst(simulate(prepared(), traffic, found.safe_rps), slo)[0] <= 0
+    assert worst(simulate(prepared(), traffic, found.rate_rps.value * 1.02), slo)[0] > 0
+    assert found.safe_rps == pytest.approx(found.rate_rps.value, rel=SMALL.tolerance)
+
+
+def test_the_curve_rises_to_the_saturated_rate_and_holds_the_safe_rate() -> None:
+    found = capacity(SLO, SEVERAL)
+    rates = [rate for rate, _ in found.runs]
+    assert rates == sorted(rates)
+    assert found.safe_rps in rates
+    assert found.safe_rps <= found.rate_rps.low
+    assert rates[0] == pytest.approx(0.1 * found.saturated_rps)
+    assert all(metrics.slo_met for rate, metrics in found.runs if rate <= found.safe_rps)
+    assert all(metrics.usd_per_hour is None for _, metrics in found.runs)
+    tails = [metrics.ttft_s.p99 for _, metrics in found.runs]
+    assert tails[0] is not None and tails[-1] is not None and tails[0] < tails[-1]
+    assert (found.seeds, found.requests) == (4, 2_000)
+
+
+def test_a_tighter_slo_never_has_more_capacity() -> None:
+    found = [capacity({"ttft_p99_s": limit}).rate_rps.value for limit in (0.1, 0.5, 2.0, 8.0)]
+    assert found == sorted(found)
+    assert found[0] < found[2]
+
+
+@pytest.mark.parametrize(
+    ("slo", "binding"),
+    [
+        ({"ttft_p99_s": 0.1, "itl_p99_s": 5.0}, "ttft_p99_s"),
+        ({"ttft_p99_s": 50.0, "itl_p99_s": 0.03}, "itl_p99_s"),
+        ({"ttft_p99_s": 1e5}, BACKLOG),
+    ],
+)
+def test_what_binds_is_named(slo: dict[str, float], binding: str) -> None:
+    assert capacity(slo).binding == binding
+
+
+def test_without_a_slo_to_speak_of_the_backlog_ends_the_range_near_the_saturated_rate() -> None:
+    long = Fidelity(requests=20_000, seeds=1, tolerance=0.01, spread=0.1, latency_spread=0.2)
+    found = capacity({"e2e_p99_s": 1e6}, long)
+    assert found.binding == BACKLOG
+    assert 0.85 < found.rate_rps.value / found.saturated_rps < 1.1
+
+
+def test_a_fleet_has_about_the_capacity_of_its_replicas() -> None:
+    one, four = capacity(SLO), capacity(SLO, replicas=4)
+    assert four.requests == 4 * one.requests
+    assert four.saturated_rps == pytest.approx(4 * one.saturated_rps)
+    assert four.rate_rps.value == pytest.approx(4 * one.rate_rps.value, rel=0.1)
+
+
+def test_a_seed_gives_the_same_capacity_and_another_seed_another() -> None:
+    assert capacity(SLO, SEVERAL, seed=3) == capacity(SLO, SEVERAL, seed=3)
+    assert capacity(SLO, seed=3).rate_rps != capacity(SLO, seed=4).rate_rps
+
+
+def test_a_trickle_that_is_too_slow_is_infeasible_in_one_line() -> None:
+    with pytest.raises(Infeasible, match=r"^ttft_p99_s is 0\.\d+ s even at 0\.\d+ requests a second, over its limit of 1e-05 s$"):
+        capacity({"ttft_p99_s": 1e-5})
+
+
+def test_requests_that_are_too_long_are_infeasible_with_their_number() -> None:
+    with pytest.raises(Infeasible, match=r"requests are longer than max_model_len \(1,024\) or than the KV pool"):
+        capacity(SLO, max_model_len=1024)
+
+
+def test_a_slo_that_nothing_breaks_ends_instead_of_looking_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.capacity.worst", lambda outcome, slo: (-1.0, "ttft_p99_s"))
+    with pytest.raises(Infeasible, match="no arrival rate breaks the SLO"):
+        capacity(SLO)
+
+
+def test_longer_runs_overstate_less() -> None:
+    def mean(count: int) -> float:
+        fidelity, slo = Fidelity(count, 1, 0.01, 0.1, 0.2), Slo.parse({"ttft_p99_s": 2.0})
+        found = [measure_capacity(prepared(), CHAT, slo, fidelity, seed, fractions=(0.9,)) for seed in range(4)]
+        return sum(capacity.rate_rps.value for capacity in found) / 4
+
+    assert 1.01 < mean(1_000) / mean(20_000) < 1.25
+
+
+@pytest.mark.slow
+def test_intervals_hold_what_longer_runs_find() -> None:
+    long = Fidelity(requests=100_000, seeds=1, tolerance=0.002, spread=0.0, latency_spread=0.0)
+    slo = Slo.parse(SLO)
+    truth = np.mean([measure_capacity(prepared(), CHAT, slo, long, 500_000 + n, fractions=(0.9,)).rate_rps.value for n in range(4)])
+    short = Fidelity(requests=20_000, seeds=4, tolerance=0.004, spread=0.0, latency_spread=0.0)
+    found = [measure_capacity(prepared(), CHAT, slo, short, seed, fractions=(0.9,)).rate_rps for seed in range(20)]
+    assert np.mean([e.low <= truth <= e.high for e in found]) >= 0.9
+    assert np.mean([(e.high - e.low) / e.value for e in found]) < 0.15
