@@ -78,6 +78,8 @@ def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
         catalog.engine(deployment.engine, "deployment.engine"),
     )
     prices, provenance = price_list(deployment, profiles)
+    if _least_seconds(prices) <= 0:
+        raise InputError("profiles", profiles, "sources under which every iteration takes time")
     policy = catalog.module("schedulers", deployment.scheduler, "deployment.scheduler")
     router = catalog.module("routers", deployment.router, "deployment.router")
     limits = engine.Limits(
@@ -121,6 +123,11 @@ def saturated_rate(prepared: Prepared, traffic: Traffic) -> float:
     if last <= first or finished[last] <= finished[first]:
         return float(len(traffic) / finished[-1])
     return float((last - first) / (finished[last] - finished[first]) * len(traffic) / len(finished))
+
+
+def _least_seconds(prices: PriceList) -> float:
+    """Returns a bound from below on the time of any iteration; the loop could not go on without one above zero."""
+    return float((np.maximum(prices.token_s[:, 1:].min(axis=1), prices.floor_s) + prices.extra_s).min())
 
 
 def _countable(deployment: Resolved, policy: ModuleType) -> bool:

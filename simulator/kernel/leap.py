@@ -35,8 +35,10 @@ def leap(world: Any, r: int, now: float, next_arrival: float) -> float:
         first, floored = next_seconds(world, 0, r)
         # A step more than is taken must end before the arrival, so that rounding cannot put it on the wrong side.
         steps = min(steps, int((next_arrival - free_at) / first) - 1) if next_arrival < math.inf else steps
+        if steps < SHORTEST:
+            break
         last, last_floored = next_seconds(world, steps - 1, r)
-        if steps < SHORTEST or floored != last_floored:
+        if floored != last_floored:
             break
         total = steps * (first + last) / 2
         if free_at + total + last >= next_arrival:
@@ -48,9 +50,7 @@ def leap(world: Any, r: int, now: float, next_arrival: float) -> float:
         skip(world, r, steps, first, last, total)
         free_at += total
         left -= steps
-    if replica.in_flight > 0:
-        return max(now, replica.landed_at)
-    return max(now, free_at)
+    return float(max(now, replica.landed_at if replica.in_flight > 0 else free_at))
 
 
 @merged

@@ -267,12 +267,13 @@ def cases(draw: st.DrawFn, schedulers: tuple[str, ...] = ("vllm_v1", "sarathi_se
     threshold = draw(st.sampled_from([0, 0, 7, 50])) if scheduler == "vllm_v1" else 0
     linear = draw(st.booleans(), label="linear")
     prices = linear_prices(3.1e-3, 2.3e-5, 1.7e-8, tokens, seqs, longest) if linear else random_prices(rng, tokens, seqs, longest)
+    # Requests of one instant and priority can preempt each other for ever, in vLLM as here: apart, they cannot.
+    together = 1 if by_priority else draw(st.integers(1, 4), label="together")
+    spread_s = draw(st.sampled_from([1e-3 if by_priority else 0.0, 1.0, 20.0]), label="spread_s")
     return Case(
         scheduler=scheduler,
         price_list=prices,
-        traffic=random_traffic(
-            rng, draw(st.integers(1, most), label="requests"), draw(st.sampled_from([0.0, 1.0, 20.0])), together=draw(st.integers(1, 4))
-        ),
+        traffic=random_traffic(rng, draw(st.integers(1, most), label="requests"), spread_s, together=together),
         max_num_batched_tokens=tokens,
         max_num_seqs=seqs,
         block_size=block_size,
