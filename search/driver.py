@@ -28,7 +28,7 @@ from simulator.spec.deployment import Resolved
 BATCH = 16
 # Seeds of finalists lie far from those that chose them, so that a lucky draw is not counted twice.
 FRESH_SEEDS = 10_000
-MOST_FINALISTS = 16
+MOST_FINALISTS = 24
 
 
 class Stopped(Exception):
@@ -143,41 +143,45 @@ class Study:
     def _range(self, scored: Scored, point: OperatingPoint, fidelity: Fidelity) -> tuple[Floats, Floats]:
         """Returns the lowest and the highest value that each objective of a point may have, as far as a fidelity tells."""
         values = self._values(point)
+        lacking = self._lacking(scored) if self.request.demand else 0.0
         better = np.array([fidelity.latency_spread if o.unit == "s" else fidelity.spread for o in self.objectives])
-        # Short runs overstate what a replica bears, so that a fleet sized by them may lack a whole instance.
-        lacking = max(fidelity.spread, _share_of_an_instance(scored)) if self.request.demand else fidelity.spread
-        worse = np.array([fidelity.latency_spread if o.unit == "s" else lacking for o in self.objectives])
+        worse = np.array(
+            [spread if o.unit == "s" else max(spread, lacking) for o, spread in zip(self.objectives, better, strict=True)]
+        )
         minimized = np.array([o.direction == "minimize" for o in self.objectives])
         low = np.where(minimized, values * (1 - better), values / (1 + worse))
         return low, np.where(minimized, values * (1 + worse), values * (1 + better))
 
+    @staticmethod
+    def _lacking(scored: Scored) -> float:
+        """Returns by which share a sized fleet may have to grow: by an instance, unless it would serve more load as well."""
+        _, heaviest = scored.curve[-1]
+        if heaviest.slo_met:
+            return 0.0
+        return 1 / (scored.bill.instances if scored.bill else scored.deployment.replicas)
+
     def finalists(self, rescored: Sequence[Scored]) -> list[Resolved]:
         """Returns the deployments to publish, up to a fixed number of those still open.
 
-        Those on the frontier of the rescored points come first, from all along it, then the best on any objective.
+        Those on the frontier of the rescored points come first, from all along it, then those on the frontier of the rest.
         """
         kept = set(self.still_open(rescored, RESCORE))
-        candidates = [s for s in rescored if s.task.deployment in kept]
-        by_objective = [self._sorted_by(candidates, place) for place in range(len(self.objectives))]
-        front = self._front(candidates)
-        along = [front[place].task.deployment for place in ends_first(len(front))]
-        rest = [s.task.deployment for row in zip(*by_objective, strict=True) for s in row]
-        in_turn = list(dict.fromkeys([*along, *rest]))
-        self.left_out = max(len(in_turn) - MOST_FINALISTS, 0)
+        left = [s for s in rescored if s.task.deployment in kept]
+        in_turn: list[Resolved] = []
+        while left and len(in_turn) < MOST_FINALISTS:
+            front = self._front(left)
+            along = dict.fromkeys(front[place].task.deployment for place in ends_first(len(front)))
+            in_turn += along
+            left = [s for s in left if s.task.deployment not in along]
+        self.left_out = max(len(kept) - MOST_FINALISTS, 0)
         return in_turn[:MOST_FINALISTS]
 
     def _front(self, scored: Sequence[Scored]) -> list[Scored]:
         """Returns the trial of each point of the frontier, by the first objective."""
         pairs = [(s, self._values(point)) for s in scored for point in s.points]
-        if not pairs:
-            return []
         values = np.array([row for _, row in pairs])
         members = np.flatnonzero(pareto(values, [o.direction for o in self.objectives]))
         return [pairs[i][0] for i in sorted(members, key=lambda i: (*values[i], pairs[i][0].task.number))]
-
-    def _sorted_by(self, scored: Sequence[Scored], place: int) -> list[Scored]:
-        sign = 1 if self.objectives[place].direction == "minimize" else -1
-        return sorted(scored, key=lambda s: (min(sign * self._values(p)[place] for p in s.points), s.task.number))
 
     def rank(self, final: Sequence[Scored]) -> list[Ranked]:
         """Returns the finalists' operating points, the Pareto set marked, ranked by the first objective and tied by intervals."""
@@ -260,12 +264,6 @@ def _relative_half(scored: Scored) -> float:
     """Returns half the width of the trial's interval over its capacity; 0 where a demand fixes the load."""
     capacity = scored.capacity
     return (capacity.high - capacity.low) / 2 / capacity.value if capacity and capacity.value > 0 else 0.0
-
-
-def _share_of_an_instance(scored: Scored) -> float:
-    """Returns what one more rented instance adds to the fleet, as a share of it."""
-    bill = scored.bill
-    return 1 / bill.instances if bill else 1 / scored.deployment.replicas
 
 
 def _failed(task: Task, outcome: Failed) -> Scored:

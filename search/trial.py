@@ -40,7 +40,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Scored:
-    """A scored trial: its points within the Slo and its whole curve, or the reason why it is infeasible or `broken`."""
+    """A scored trial: its points within the Slo and its whole curve, or the reason why it is infeasible or `broken`.
+
+    With a demand the curve is the fleet at the demand and, from a single seed, at as much more as the fidelity is unsure of.
+    """
 
     task: Task
     deployment: Resolved
@@ -126,6 +129,11 @@ def _sized(task: Task, prepared: Prepared, rate: float) -> Scored:
     bill = _bill(request, deployment)
     outcome, traffic = fleets.run(deployment.replicas, task.seed)
     measured = metrics(outcome, prepared, request.slo, bill)
+    curve = [(rate, measured)]
+    if task.fidelity.seeds == 1:
+        # Whether so much more load would still be served tells whether longer runs may ask for more replicas.
+        more = rate * (1 + task.fidelity.spread)
+        curve.append((more, metrics(fleets.run(deployment.replicas, task.seed, more)[0], prepared, request.slo, bill)))
     point = OperatingPoint(
         trial=task.number,
         rate_rps=rate,
@@ -138,7 +146,7 @@ def _sized(task: Task, prepared: Prepared, rate: float) -> Scored:
         deployment,
         binding=worst(outcome, request.slo)[1],
         points=(point,),
-        curve=((rate, measured),),
+        curve=tuple(curve),
         bill=bill,
         memory=prepared.memory,
         provenance=prepared.provenance,
@@ -160,10 +168,10 @@ class _Fleets:
         held = bill.gpus_rented // self.task.deployment.gpus_per_replica if bill else replicas
         return min(max(replicas, held), max(replicas, self.most))
 
-    def run(self, replicas: int, seed: int) -> tuple[Outcome, Traffic]:
-        """Returns the outcome of a fleet at the rate, and its traffic."""
+    def run(self, replicas: int, seed: int, rate: float | None = None) -> tuple[Outcome, Traffic]:
+        """Returns the outcome of a fleet at the demanded rate or at another, and its traffic."""
         traffic = traffic_for(self.task.request.workload, self.task.fidelity.count(replicas), seed)
-        return simulate(self.prepared, traffic, self.rate, replicas), traffic
+        return simulate(self.prepared, traffic, rate or self.rate, replicas), traffic
 
     def meets(self, replicas: int) -> bool:
         """Returns whether the fleet on the instances of so many replicas keeps the Slo with every seed of the fidelity."""

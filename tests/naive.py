@@ -8,11 +8,12 @@ algorithm 3). Nothing of the simulator is used; of a price list, its fields are 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.naive_prices import price
 
 
 @dataclass(frozen=True)
@@ -81,39 +82,6 @@ class Step:
     sampled: list[Request]
 
 
-def price(prices: Any, work: Sequence[tuple[int, int]], sampled: int) -> float:
-    """Returns seconds of an iteration of (tokens, tokens computed before) by request; one token is priced as a decode."""
-    decodes = [before + 1 for tokens, before in work if tokens == 1]
-    chunks = [(tokens, before) for tokens, before in work if tokens > 1]
-    kind = (2 if decodes else 1) if chunks else 0
-    seconds = float(prices.token_s[kind][sum(tokens for tokens, _ in work)]) + float(prices.sample_s[sampled])
-    for tokens, before in chunks:
-        seconds += bilinear(prices.prefill_s, prices.prefill_chunk, prices.prefill_kv, tokens, before)
-    if decodes:
-        mean = sum(decodes) / len(decodes)
-        seconds += bilinear(prices.decode_s, prices.decode_batch, prices.decode_kv, len(decodes), mean)
-    return max(seconds, float(prices.floor_s[kind])) + float(prices.extra_s[kind])
-
-
-def bilinear(table: Any, rows: Any, columns: Any, row: float, column: float) -> float:
-    """Returns the table's value at (row, column), linear in each between the knots around it."""
-    i, across = cell(rows, row)
-    j, along = cell(columns, column)
-    corners = (
-        (1 - across) * (1 - along) * table[i][j],
-        (1 - across) * along * table[i][j + 1],
-        across * (1 - along) * table[i + 1][j],
-        across * along * table[i + 1][j + 1],
-    )
-    return float(sum(corners))
-
-
-def cell(knots: Any, value: float) -> tuple[int, float]:
-    """Returns the knot at the left of a value, and how far along to the next one it lies, from 0 to 1."""
-    place = min(bisect_right(knots, value) - 1, len(knots) - 2)
-    return place, float((value - knots[place]) / (knots[place + 1] - knots[place]))
-
-
 class Replica:
     """One engine: a clock, two lists of requests, a count of free blocks, and the steps that are on the device."""
 
@@ -169,7 +137,7 @@ class Replica:
         self.flights.append(Step(start + seconds, sum(batch.values()), sampled))
 
     def seconds(self, work: Sequence[tuple[int, int]], sampled: int) -> float:
-        """Returns how long a step takes."""
+        """Returns how long a step takes, of (tokens, tokens computed before) by request."""
         return price(self.prices, work, sampled)
 
     def land(self) -> None:
@@ -186,8 +154,6 @@ class Replica:
         """Ends a request, which may have been preempted with its last token in flight."""
         self.release(request)
         (self.running if request in self.running else self.waiting).remove(request)
-
-    # Blocks and lists
 
     def blocks_for(self, tokens: int) -> int:
         """Returns the blocks that so many tokens fill, the last one perhaps in part."""
@@ -228,8 +194,6 @@ class Replica:
         request.preemptions += 1
         self.preempted_now = True
         self.enqueue(request, in_front=True)
-
-    # The two policies
 
     def schedule(self) -> dict[Request, int]:
         """Returns the tokens of those that take part in the next step."""
@@ -315,13 +279,7 @@ class Run:
     replicas: list[Replica]
 
 
-def simulate(
-    knobs: Knobs,
-    prices: Any,
-    requests: Sequence[Request],
-    replicas: int = 1,
-    engine: type[Replica] = Replica,
-) -> Run:
+def simulate(knobs: Knobs, prices: Any, requests: Sequence[Request], replicas: int = 1, engine: type[Replica] = Replica) -> Run:
     """Returns the run of requests, given in order of arrival, on replicas in turn; what never fits is rejected."""
     fleet = [engine(knobs, prices) for _ in range(replicas)]
     shares: list[list[Request]] = [[] for _ in fleet]

@@ -39,7 +39,9 @@ def give(world: Any, r: int, i: int, tokens: int, now: float) -> None:
         step.kv_sum += before + 1
     else:
         step.chunks += 1
-        step.chunks_s += chunk_seconds(world.prices, tokens, before)
+        # A chunk beyond the price list has no place to be read from; `price` refuses the step.
+        if tokens < world.prices.at[0].tokens:
+            step.chunks_s += chunk_seconds(world.prices, tokens, before)
     request.computed_tokens = before + tokens
     if request.computed_tokens == request.known_tokens:
         sample(world, i)

@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_every_finished_trial_and_the_same_command_resumes(
     assert err.splitlines()[-1] == f"interrupted: kept {len(kept)} trials; the same command resumes"
     assert "Traceback" not in err
     assert {key for key, _, _ in before} <= {key for key, _, _ in kept}
-    assert all(level >= dict((k, f) for k, f, _ in before).get(key, 0) for key, level, _ in kept)
+    assert all(level >= {k: f for k, f, _ in before}.get(key, 0) for key, level, _ in kept)
     assert states() == ["cancelled"]
 
     status, out, err = ended(start())

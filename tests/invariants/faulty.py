@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from tests import naive
 from tests.naive import Request
 
@@ -52,7 +55,7 @@ class ComputesTwice(naive.Replica):
 class GoesBack(naive.Replica):
     """Ends every tenth step before it started."""
 
-    def seconds(self, work: list[tuple[int, int]], sampled: int) -> float:  # type: ignore[override]
+    def seconds(self, work: Sequence[tuple[int, int]], sampled: int) -> float:
         seconds = super().seconds(work, sampled)
         return -seconds if self.iterations % 10 == 9 else seconds
 
@@ -60,7 +63,7 @@ class GoesBack(naive.Replica):
 class Anticipates(naive.Replica):
     """Serves whoever arrives next as soon as nobody is there."""
 
-    def serve(self, requests: list[Request]) -> None:  # type: ignore[override]
+    def serve(self, requests: Sequence[Request]) -> None:
         arrivals = [request.arrived_at for request in requests]
         for request in requests:
             request.arrived_at -= 0.5
@@ -107,8 +110,11 @@ class Overfills(naive.Replica):
     """Has seats for everybody."""
 
     def schedule(self) -> dict[Request, int]:
-        object.__setattr__(self.knobs, "max_num_seqs", 10**6)
+        self.knobs = replace(self.knobs, max_num_seqs=10**6)
         return super().schedule()
+
+    def seconds(self, work: Sequence[tuple[int, int]], sampled: int) -> float:
+        return 1e-2
 
 
 class Overspends(naive.Replica):
@@ -117,7 +123,7 @@ class Overspends(naive.Replica):
     def chunk(self, request: Request, batch: dict[Request, int]) -> int:
         return min(request.owed, 10 * self.knobs.max_num_batched_tokens)
 
-    def seconds(self, work: list[tuple[int, int]], sampled: int) -> float:  # type: ignore[override]
+    def seconds(self, work: Sequence[tuple[int, int]], sampled: int) -> float:
         return 1e-2
 
 

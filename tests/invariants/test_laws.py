@@ -87,7 +87,10 @@ def test_work_is_conserved_without_seats_or_blocks_to_wait_for(case: Case) -> No
 
 @pytest.mark.parametrize("scheduler", ["vllm_v1", "sarathi_serve"])
 def test_the_same_seed_gives_the_same_bytes(scheduler: str) -> None:
-    slo, bill = Slo.parse({"ttft_p99_s": 1.0, "itl_p99_s": 0.1}), Bill(instance="i", provider="p", instances=1, gpus_rented=1, usd_per_hour=2)
+    slo, bill = (
+        Slo.parse({"ttft_p99_s": 1.0, "itl_p99_s": 0.1}),
+        Bill(instance="i", provider="p", instances=1, gpus_rented=1, usd_per_hour=2),
+    )
     for name, case in scenarios(scheduler).items():
         for mode in case.modes:
             prepared = prepared_for(case, mode)

@@ -166,16 +166,20 @@ def test_what_is_ruled_out_is_not_run_again_and_the_winner_is_never_ruled_out(st
     assert {r.scored.task.deployment for r in everything if r.on_frontier} <= set(kept)
 
 
-def test_a_fleet_sized_by_short_runs_may_lack_an_instance(store: Store) -> None:
-    one = study(store, demand={"rate_rps": 20.0}, objectives=["usd_per_hour", "output_tokens_per_gpu_s"])
-    scored = next(s for s in one.screen() if s.feasible)
-    assert scored.bill is not None
-    (point,) = scored.points
-    low, high = one._range(scored, point, LEVELS["SCREEN"])
-    cost, speed = (objective.value(point) or 0.0 for objective in one.objectives)
-    more = max(0.2, 1 / scored.bill.instances)
-    assert high[0] == pytest.approx(cost * (1 + more)) and low[0] == pytest.approx(cost * 0.8)
-    assert low[1] == pytest.approx(speed / (1 + more)) and high[1] == pytest.approx(speed * 1.2)
+def test_a_fleet_sized_by_short_runs_may_lack_an_instance_unless_it_would_serve_more(store: Store) -> None:
+    asked = {"demand": {"rate_rps": 20.0}, "objectives": ["usd_per_hour", "output_tokens_per_gpu_s"]}
+    one = study(store, **asked, slo={"ttft_p99_s": 0.3, "itl_p99_s": 0.2})
+    fleets = [s for s in one.screen() if s.feasible]
+    assert {s.curve[-1][1].slo_met for s in fleets} == {True, False}
+    for scored in fleets:
+        (point,) = scored.points
+        assert [rate for rate, _ in scored.curve] == [20.0, 20.0 * 1.2]
+        assert scored.bill is not None
+        more = 0.2 if scored.curve[-1][1].slo_met else max(0.2, 1 / scored.bill.instances)
+        low, high = one._range(scored, point, LEVELS["SCREEN"])
+        cost, speed = (objective.value(point) or 0.0 for objective in one.objectives)
+        assert high[0] == pytest.approx(cost * (1 + more)) and low[0] == pytest.approx(cost * 0.8)
+        assert low[1] == pytest.approx(speed / (1 + more)) and high[1] == pytest.approx(speed * 1.2)
 
 
 # Executors and interruptions
