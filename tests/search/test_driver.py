@@ -167,7 +167,7 @@ def test_what_is_ruled_out_is_not_run_again_and_the_winner_is_never_ruled_out(st
 
 
 def test_a_fleet_sized_by_short_runs_may_lack_an_instance_unless_it_would_serve_more(store: Store) -> None:
-    asked = {"demand": {"rate_rps": 20.0}, "objectives": ["usd_per_hour", "output_tokens_per_gpu_s"]}
+    asked: dict[str, Any] = {"demand": {"rate_rps": 20.0}, "objectives": ["usd_per_hour", "output_tokens_per_gpu_s"]}
     one = study(store, **asked, slo={"ttft_p99_s": 0.3, "itl_p99_s": 0.2})
     fleets = [s for s in one.screen() if s.feasible]
     assert {s.curve[-1][1].slo_met for s in fleets} == {True, False}
