@@ -38,8 +38,8 @@ class Fidelity:
         return tuple(seed + place * SEED_STRIDE for place in range(self.seeds))
 
 
-# Spreads are those of chat on three deployments, rounded up. Capacities of chat on an H100 are overstated by 10 % at 1,000
-# requests, 1.5 % at 20,000, 0.4 % at 100,000 and at most 0.2 % at 200,000, where a run scatters by 0.9 %.
+# Spreads are those of chat on three deployments, rounded up. There 1,000 requests overstate a capacity by 5.5 % on average;
+# on one H100 20,000 do by 1.5 %, 100,000 by 0.4 % and 200,000 by at most 0.2 %, and a run of 200,000 scatters by 0.9 %.
 SCREEN = Fidelity(requests=1_000, seeds=1, tolerance=0.02, spread=0.16, latency_spread=0.32)
 RESCORE = Fidelity(requests=20_000, seeds=1, tolerance=0.01, spread=0.04, latency_spread=0.08)
 FINAL = Fidelity(requests=100_000, seeds=4, tolerance=0.004, spread=0.03, latency_spread=0.04)

@@ -59,6 +59,10 @@ class SearchRequest(Spec):
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         self.build_space()
+        for name in ("num_requests", "rate_rps"):
+            if getattr(self.workload, name) is not None:
+                allowed = "nothing in a search, which sets it itself (the load to size for is demand.rate_rps)"
+                raise InputError(f"workload.{name}", getattr(self.workload, name), allowed)
         if self.sampler not in samplers.names():
             raise unknown_name("sampler", self.sampler, samplers.names())
         for index, objective in enumerate(self.objective_list):

@@ -11,7 +11,7 @@ from typing import Any
 from db import queries, record
 from db.session import Store, open_store
 from search.capacity import Capacity, measure_capacity
-from search.driver import Stopped, Study
+from search.driver import MOST_FINALISTS, Stopped, Study
 from search.executor.auto import choose
 from search.fidelity import ANSWER, MINIMUM_REQUESTS
 from search.ledger import Ledger, Ranked
@@ -27,8 +27,8 @@ from simulator.scenario import Scenario
 from simulator.spec.prices import Bill
 from simulator.traffic import Traffic
 
-# CPU seconds of a screened trial and of all that follows, on one slow core; they only choose the executor.
-SCREEN_S, LATER_S = 0.4, 90.0
+# CPU seconds of a trial up to the choice of finalists, and of a finalist, from `make bench`; they only choose the executor.
+TRIAL_S, FINALIST_S = 0.4, 3.5
 PACKAGES = ("trimtab", "numba", "numpy", "optuna", "ray", "aiconfigurator-core")
 
 
@@ -191,7 +191,8 @@ def _searched(
 ) -> tuple[list[Ranked], Study, str]:
     ledger = Ledger(store, study_id)
     space = request.build_space()
-    work = min(space.size, request.budget.trials) * SCREEN_S + LATER_S
+    trials = min(space.size, request.budget.trials)
+    work = trials * TRIAL_S + min(trials, MOST_FINALISTS) * FINALIST_S
     chosen, sentence = choose(executor, work, address)
     with chosen as workers:
         study = Study(request, ledger, workers, report, stop)

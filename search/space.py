@@ -24,7 +24,8 @@ from simulator.spec.prices import PriceBook
 Point = tuple[int, ...]
 ENUMERABLE = 200_000
 _GPU_KNOBS = ("tensor_parallel_size", "pipeline_parallel_size", "replicas")
-_NOT_IN_SPACE = {"model", "engine"}
+# Prefix caching is not simulated yet: its settings would be equal deployments under two names.
+_NOT_IN_SPACE = {"model", "engine", "enable_prefix_caching"}
 _CATALOG = {"device": "devices", "scheduler": "schedulers", "router": "routers"}
 
 
@@ -147,9 +148,12 @@ class Space:
         deployment = Deployment.parse({**self._fixed, **knobs_here}, self._field)
         self._check_limits(deployment)
         try:
-            return resolve(deployment, self._field)
+            resolved = resolve(deployment, self._field)
         except Infeasible as error:
             raise InputError(self._field, knobs_here, str(error)) from None
+        if resolved.pipeline_parallel_size > 1:
+            raise InputError(f"{self._field}.pipeline_parallel_size", resolved.pipeline_parallel_size, "1, as yet")
+        return resolved
 
     def _check_limits(self, deployment: Deployment) -> None:
         most, book = self._limits.max_gpus, self._limits.prices

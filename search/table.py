@@ -102,9 +102,8 @@ def best_of_each(points: Sequence[TrialPoint], objective: str) -> list[TrialPoin
 
 
 def _how_many(study: StudyRow, ranked: Sequence[TrialPoint], points: Sequence[TrialPoint]) -> str:
-    deployments = (
-        f"{len(ranked)} deployment{'s' if len(ranked) > 1 else ''}, each at its best point in {study.request['objectives'][0]}"
-    )
+    count = f"{len(ranked)} deployment{'s' if len(ranked) > 1 else ''}"
+    deployments = f"{count}, each at its best point of the frontier in {study.request['objectives'][0]}"
     if len(points) == len(ranked):
         return deployments
     return f"{deployments}; the frontier has {len(points)} operating points: trimtab frontier {study.id} --all"

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from search.capacity import Estimate, measure_capacity, traffic_for, worst
+from search.capacity import BEYOND, Estimate, measure_capacity, traffic_for, worst
 from search.fidelity import SCREEN, Fidelity
 from search.objectives import Interval, OperatingPoint
 from search.request import SearchRequest
@@ -144,7 +144,7 @@ def _sized(task: Task, prepared: Prepared, rate: float) -> Scored:
     return Scored(
         task,
         deployment,
-        binding=worst(outcome, request.slo)[1],
+        binding=fleets.binding(deployment.replicas),
         points=(point,),
         curve=tuple(curve),
         bill=bill,
@@ -196,3 +196,12 @@ class _Fleets:
         while replicas > 1 and self.meets(replicas - 1):
             replicas -= 1
         return replicas
+
+    def binding(self, replicas: int) -> str:
+        """Returns the bound that fails first as the load on the fleet grows beyond the demand."""
+        rate = self.rate
+        while True:
+            rate *= BEYOND
+            over, term = worst(self.run(replicas, self.task.seed, rate)[0], self.task.request.slo)
+            if over > 0:
+                return term

@@ -60,10 +60,7 @@ def latencies(outcome: Outcome) -> dict[str, Floats]:
 
 
 def statistic(outcome: Outcome, bound: Bound, values: dict[str, Floats] | None = None) -> float:
-    """Returns the value that a bound limits, in seconds, a rejected request counting as infinitely slow.
-
-    A mean is over the served requests; it is infinite when none was served.
-    """
+    """Returns the value that a bound limits, in seconds, a rejected request counting as infinitely slow, in a mean too."""
     missing = int(outcome.rejected.sum())
     if bound.metric == "itl_s":
         missing = int((outcome.output_tokens[outcome.rejected] - 1).sum())
@@ -74,7 +71,7 @@ def statistic(outcome: Outcome, bound: Bound, values: dict[str, Floats] | None =
     if len(ordered) + missing == 0:
         return 0.0
     if bound.statistic == "mean":
-        return float(ordered.mean()) if len(ordered) else math.inf
+        return math.inf if missing else float(ordered.mean())
     rank = nearest_rank(len(ordered) + missing, PERCENTILES[bound.statistic])
     return float(np.partition(ordered, rank)[rank]) if rank < len(ordered) else math.inf
 
@@ -84,7 +81,7 @@ def _ranked_gaps(outcome: Outcome, bound: Bound, missing: int) -> float:
     if total + missing == 0:
         return 0.0
     if bound.statistic == "mean":
-        return float(outcome.gap_sum.sum() / total) if total else math.inf
+        return math.inf if missing else float(outcome.gap_sum.sum() / total)
     rank = nearest_rank(total + missing, PERCENTILES[bound.statistic])
     if rank >= total:
         return math.inf

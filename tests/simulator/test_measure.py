@@ -103,10 +103,10 @@ def test_a_run_that_rejects_everything_has_numbers_still() -> None:
     found.model_dump_json()
 
 
-def test_a_mean_is_over_the_served_requests() -> None:
-    run = outcome(LAST_REJECTED)
-    assert statistic(run, Bound("ttft_mean_s", 1.0)) == pytest.approx(2.5 / 3)
-    assert statistic(run, Bound("itl_mean_s", 1.0)) == pytest.approx(1.5)
+def test_a_rejected_request_makes_a_bounded_mean_infinite() -> None:
+    served, run = outcome((False,) * 4), outcome(LAST_REJECTED)
+    assert 0 < statistic(served, Bound("ttft_mean_s", 1.0)) < math.inf
+    assert statistic(run, Bound("ttft_mean_s", 1.0)) == statistic(run, Bound("itl_mean_s", 1.0)) == math.inf
     nobody = outcome((True,) * 4)
     empty = replace(nobody, gap_count=np.zeros(0, dtype=np.int64), gap_sum=np.zeros(0), itl_max=np.zeros(4))
     assert statistic(empty, Bound("ttft_mean_s", 1.0)) == statistic(empty, Bound("itl_mean_s", 1.0)) == math.inf
