@@ -112,7 +112,7 @@ def saturated_rate(prepared: Prepared, traffic: Traffic) -> float:
     Infeasible when every request is longer than the deployment allows.
     """
     # A nanosecond apart: with equal times a priority policy would take the oldest request for the latest.
-    outcome = _simulate(prepared, traffic, np.arange(len(traffic)) * 1e-9, 1)
+    outcome = _simulate(prepared, traffic, (np.arange(len(traffic)) * 1e-9).astype(np.float64), 1)
     finished = np.sort(outcome.finished_at[~outcome.rejected])
     if len(finished) == 0:
         raise Infeasible(
