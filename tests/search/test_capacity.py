@@ -161,7 +161,7 @@ def test_the_curve_rises_to_the_saturated_rate_and_holds_the_safe_rate() -> None
 def test_a_tighter_slo_never_has_more_capacity() -> None:
     found = [capacity({"ttft_p99_s": limit}).rate_rps.value for limit in (0.1, 0.5, 2.0, 8.0)]
     # Roots are known to their tolerance: two that lie closer may come out in either order.
-    assert all(looser >= tighter * (1 - SMALL.tolerance) for tighter, looser in zip(found, found[1:], strict=False))
+    assert all(looser >= tighter * (1 - SMALL.tolerance) for tighter, looser in pairwise(found))
     assert found[0] < found[2]
 
 
