@@ -17,7 +17,7 @@ def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
     engine = catalog.engine(deployment.engine, f"{field}.engine")
     device = catalog.device(deployment.device, f"{field}.device")
     given = {knob: value for knob, value in deployment.model_dump().items() if value is not None}
-    knobs: dict[str, object] = {"num_gpu_blocks_override": None, **engine.defaults.model_dump(), **given}
+    knobs: dict[str, object] = {"num_gpu_blocks_override": None, "pp_layer_partition": None, "scheduler_options": {}, **engine.defaults.model_dump(), **given}
     for kind in ("scheduler", "router"):
         if knobs[kind] not in catalog.names(f"{kind}s"):
             raise unknown_name(f"{field}.{kind}", knobs[kind], catalog.names(f"{kind}s"))

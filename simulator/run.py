@@ -17,13 +17,19 @@ from simulator.kernel.pricelist import PriceList
 from simulator.kernel.records import Prices
 from simulator.memory import MemoryPlan, plan
 from simulator.optime.provenance import Provenance
+from simulator.outcome import Outcome, outcome_of
 from simulator.spec.deployment import Resolved
+from simulator.spec.model import Model
+from simulator.spec.slo import Slo
 from simulator.stepcost import price_list
+from simulator.stopping import stop_at
 from simulator.traffic import Traffic
 
 Profiles = Sequence[Mapping[str, object]] | None
 # The load that is far enough beyond any capacity for the middle of a run to show the saturated rate.
 SATURATION_REQUESTS = 5_000
+
+__all__ = ["Outcome", "Prepared", "Profiles", "prepare", "saturated_rate", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -36,44 +42,22 @@ class Prepared:
     provenance: Provenance
     limits: engine.Limits
     prices: Prices
-    schedule: Any
-    route: Any
+    policy: ModuleType
+    router: ModuleType
+    frontend: engine.Frontend = engine.Frontend()
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """Timestamps of N requests in the order of the traffic, in seconds on its clock; NaN where nothing happened.
-
-    gap_count and gap_sum hold the inter-token gaps by ascending bin; the rest are totals over the fleet.
-    """
-
-    arrived_at: NDArray[np.float64]
-    prompt_tokens: NDArray[np.int64]
-    output_tokens: NDArray[np.int64]
-    first_scheduled_at: NDArray[np.float64]
-    first_token_at: NDArray[np.float64]
-    finished_at: NDArray[np.float64]
-    itl_max: NDArray[np.float64]
-    preemptions: NDArray[np.int64]
-    replica: NDArray[np.int64]
-    rejected: NDArray[np.bool_]
-    gap_count: NDArray[np.int64]
-    gap_sum: NDArray[np.float64]
-    iterations: int
-    scheduled_requests: int
-    scheduled_tokens: int
-    sampled_tokens: int
-    busy_s: float
-    block_seconds: float
-    replicas: int
-    kv_blocks: int
+    @property
+    def engine_name(self) -> str:
+        """How steps are decided: `counter` in constant time, `plain` by the policy's walk over the batch."""
+        return "counter" if self.limits.counters else "plain"
 
 
 def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
     """Returns the deployment ready to run; raises Infeasible when it does not fit, InputError when it is not legal."""
+    model = catalog.model(deployment.model, "deployment.model")
     memory = plan(
         deployment,
-        catalog.model(deployment.model, "deployment.model"),
+        model,
         catalog.device(deployment.device, "deployment.device"),
         catalog.engine(deployment.engine, "deployment.engine"),
     )
@@ -82,27 +66,57 @@ def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
         raise InputError("profiles", profiles, "sources under which every iteration takes time")
     policy = catalog.module("schedulers", deployment.scheduler, "deployment.scheduler")
     router = catalog.module("routers", deployment.router, "deployment.router")
-    limits = engine.Limits(
+    limits = limits_of(deployment, model, policy, memory.usable_blocks)
+    frontend = engine.Frontend(
+        deployment.api_server_s_per_request, deployment.api_server_s_per_prompt_token, deployment.detokenize_s_per_token
+    )
+    return Prepared(
+        deployment, memory, prices, provenance, limits, engine.prices_of(prices, limits), policy, router, frontend
+    )
+
+
+def limits_of(deployment: Resolved, model: Model, policy: ModuleType, kv_blocks: int) -> engine.Limits:
+    """Returns what one engine of the deployment allows, and whether counters may decide its steps."""
+    options = policy.encode(policy.Options.parse(deployment.scheduler_options, "deployment.scheduler_options")) if hasattr(policy, "Options") else ()
+    countable = _countable(deployment, policy, options)
+    return engine.Limits(
         max_num_batched_tokens=deployment.max_num_batched_tokens,
         max_num_seqs=deployment.max_num_seqs,
         block_size=deployment.block_size,
         max_model_len=deployment.max_model_len,
-        kv_blocks=memory.usable_blocks,
-        watermark_blocks=int(policy.WATERMARK * memory.usable_blocks),
+        kv_blocks=kv_blocks,
+        watermark_blocks=int(policy.WATERMARK * kv_blocks),
         long_prefill_token_threshold=deployment.long_prefill_token_threshold,
         reserve_full_isl=deployment.scheduler_reserve_full_isl,
         by_priority=deployment.scheduling_policy == "priority",
         asynchronous=deployment.async_scheduling,
-        counters=_countable(deployment, policy),
-        leaps=_countable(deployment, policy),
+        pipeline_stages=deployment.pipeline_parallel_size,
+        group=deployment.data_parallel_size if model.num_local_experts else 1,
+        own_micro_batch=policy.OWN_MICRO_BATCH,
+        longest_prompt=None if policy.CHUNKS or policy.RESERVES else deployment.max_num_batched_tokens,
+        prefix_caching=deployment.enable_prefix_caching and policy.CACHES,
+        counters=countable,
+        leaps=countable,
         whole_prompt=policy.WHOLE_PROMPT,
+        options=options,
     )
-    return Prepared(deployment, memory, prices, provenance, limits, engine.prices_of(prices, limits), policy.schedule, router.route)
 
 
-def simulate(prepared: Prepared, traffic: Traffic, rate_rps: float | None = None, replicas: int | None = None) -> Outcome:
-    """Returns the outcome of `traffic` at a mean rate (None: on its own clock) on the fleet (None: of its own size)."""
-    return _simulate(prepared, traffic, traffic.at(rate_rps), replicas or prepared.deployment.replicas)
+def simulate(
+    prepared: Prepared,
+    traffic: Traffic,
+    rate_rps: float | None = None,
+    replicas: int | None = None,
+    *,
+    stop: Slo | None = None,
+    record_steps: bool = False,
+) -> Outcome:
+    """Returns the outcome of `traffic` at a mean rate (None: on its own clock) on the fleet (None: of its own size).
+
+    With `stop` the run is broken off as soon as a percentile bound is violated for certain.
+    """
+    replicas = replicas or prepared.deployment.replicas
+    return _simulate(prepared, traffic, traffic.at(rate_rps), replicas, stop_at(stop, traffic) if stop else None, record_steps)
 
 
 def saturated_rate(prepared: Prepared, traffic: Traffic) -> float:
@@ -128,44 +142,45 @@ def saturated_rate(prepared: Prepared, traffic: Traffic) -> float:
 
 def _least_seconds(prices: PriceList) -> float:
     """Returns a bound from below on the time of any iteration; the loop could not go on without one above zero."""
-    return float((np.maximum(prices.token_s[:, 1:].min(axis=1), prices.floor_s) + prices.extra_s).min())
+    least = prices.token_s[:, 1:].min(axis=1) * prices.stage_share.max()
+    return float((np.maximum(least, prices.floor_s * prices.stage_share.max()) + prices.extra_s).min())
 
 
-def _countable(deployment: Resolved, policy: ModuleType) -> bool:
+def _countable(deployment: Resolved, policy: ModuleType, options: tuple[int, ...]) -> bool:
     """Returns whether steps may be decided from counters: every decode takes part in every step, one prompt is part-done."""
     return (
         policy.COUNTABLE
+        and not any(options)
         and deployment.scheduling_policy == "fcfs"
         and deployment.long_prefill_token_threshold == 0
         and deployment.max_num_batched_tokens >= deployment.max_num_seqs
     )
 
 
-def _simulate(prepared: Prepared, traffic: Traffic, arrival_s: NDArray[np.float64], replicas: int) -> Outcome:
+def _simulate(
+    prepared: Prepared,
+    traffic: Traffic,
+    arrival_s: NDArray[np.float64],
+    replicas: int,
+    stop: engine.Stop | None = None,
+    record_steps: bool = False,
+) -> Outcome:
     if len(traffic) == 0:
         raise InputError("workload.num_requests", 0, "at least one request")
-    fleet = engine.Fleet(replicas, prepared.schedule, prepared.route)
-    run = engine.run(prepared.limits, prepared.prices, traffic, arrival_s, fleet)
-    filled = run.gaps["count"] > 0
-    return Outcome(
-        arrived_at=run.requests["arrived_at"],
-        prompt_tokens=traffic.prompt_tokens,
-        output_tokens=traffic.output_tokens,
-        first_scheduled_at=run.requests["first_scheduled_at"],
-        first_token_at=run.outcomes["first_token_at"],
-        finished_at=run.outcomes["last_token_at"],
-        itl_max=run.outcomes["itl_max"],
-        preemptions=run.requests["preemptions"],
-        replica=run.outcomes["replica"],
-        rejected=run.rejected,
-        gap_count=run.gaps["count"][filled],
-        gap_sum=run.gaps["sum_s"][filled],
-        iterations=int(run.replicas["iterations"].sum()),
-        scheduled_requests=int(run.replicas["scheduled_requests"].sum()),
-        scheduled_tokens=int(run.replicas["scheduled_tokens"].sum()),
-        sampled_tokens=int(run.replicas["sampled_tokens"].sum()),
-        busy_s=float(run.replicas["busy_s"].sum()),
-        block_seconds=float(run.replicas["block_seconds"].sum()),
-        replicas=replicas,
-        kv_blocks=prepared.limits.kv_blocks,
+    fleet = engine.Fleet(
+        replicas=replicas * prepared.deployment.data_parallel_size,
+        schedule=prepared.policy.schedule,
+        route=prepared.router.route,
+        memory=_memory(prepared.router, prepared.limits, traffic),
+        frontend=prepared.frontend,
     )
+    run = engine.run(prepared.limits, prepared.prices, traffic, arrival_s, fleet, stop, record_steps)
+    return outcome_of(run, traffic, replicas, prepared.limits)
+
+
+def _memory(router: ModuleType, limits: engine.Limits, traffic: Traffic) -> int:
+    """Returns how many numbers the router keeps: eight, and one for each session or content that it tells apart."""
+    if router.STATE_PER_SESSION:
+        return 8 + int(traffic.session.max(initial=-1)) + 1
+    content = traffic.content_for(limits.block_size) if router.STATE_PER_CONTENT else None
+    return 8 + (int(content.ids.max(initial=-1)) + 1 if content else 0)

@@ -1,15 +1,18 @@
-"""Steps decided from counters: O(1) each, for policies under which every decode takes part in every step.
+"""Steps decided in O(1): decodes as counters instead of a walk over the batch.
 
-A running decode advances by one token a step, so its KV length, its last token and its next block follow from the
-number of the step. What cannot be told from counters (preemption) is decided by the policy itself, on the records:
-`to_records` and `to_counters` go back and forth, and no time depends on which of the two decided a step.
+A decode that takes part in every step of its lane grows by one token a step, so its KV length, its last step and its next
+block all follow from the number of the step. What cannot be told from counters (preemption) is decided by the policy
+itself, on the records: `to_records` and `to_counters` go back and forth, and no time depends on which of the two decided.
+
+Lanes are the micro-batches of a pipeline: who sampled in one of them is scheduled next when it has landed. An engine
+without a pipeline has one lane.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from simulator.kernel import peaks
+from simulator.kernel import peaks, prefix
 from simulator.kernel.blocks import blocks_for
 from simulator.kernel.jit import inner, merged
 from simulator.kernel.land import compact
@@ -19,86 +22,115 @@ from simulator.kernel.waiting import unlink
 
 
 @merged
+def partial_lane(world: Any, r: int) -> int:
+    """Returns the lane that keeps the part-done prompt: its own, or the first one for a prompt that goes with any."""
+    config = world.config[0]
+    return int(r * config.pipeline_stages + (world.replicas[r].lane if config.own_micro_batch else 0))
+
+
+@merged
 def decide(world: Any, r: int, now: float) -> bool:
     """Decides a step; returns False, having changed nothing, when too few blocks are free and somebody must go."""
     config, replica = world.config[0], world.replicas[r]
+    g = r * config.pipeline_stages + replica.lane
+    lane, keeper = world.lanes[g], world.lanes[partial_lane(world, r)]
     chunk, chunk_blocks = 0, 0
-    if replica.partial != NOBODY:
-        request = world.requests[replica.partial]
-        chunk = min(request.known_tokens - request.computed_tokens, config.max_num_batched_tokens - replica.decodes)
+    if keeper.partial != NOBODY:
+        request = world.requests[keeper.partial]
+        chunk = min(request.known_tokens - request.computed_tokens, config.max_num_batched_tokens - lane.decodes)
         if not config.whole_prompt:
             chunk_blocks = blocks_for(request.computed_tokens + chunk, config.block_size) - request.blocks
-    need = world.due[r, replica.phase] + chunk_blocks
+    need = world.rings[g, config.ring + lane.phase] + chunk_blocks
     if need > replica.free_blocks:
         return False
     replica.free_blocks -= need
-    begin(world)
-    step = world.step[0]
-    step.scheduled = step.tokens = step.decodes = step.sampled = replica.decodes
-    step.kv_sum = replica.kv_sum + replica.decodes
-    if replica.partial != NOBODY:
-        world.requests[replica.partial].blocks += chunk_blocks
-        give(world, r, replica.partial, chunk, now)
-        if world.requests[replica.partial].decoding:
-            replica.partial = NOBODY
+    begin(world, r)
+    step = world.steps[r]
+    step.scheduled = step.tokens = step.decodes = step.sampled = step.bulk = lane.decodes
+    step.kv_sum = lane.kv_sum + lane.decodes
+    if keeper.partial != NOBODY:
+        world.requests[keeper.partial].blocks += chunk_blocks
+        carry_on(world, r, keeper.partial, chunk, now)
+        if world.requests[keeper.partial].decoding:
+            keeper.partial = NOBODY
     if replica.waiting_head != NOBODY:
         admit_waiting(world, r, now)
     return True
 
 
-@merged
+@inner
+def carry_on(world: Any, r: int, i: int, tokens: int, now: float) -> None:
+    """Gives request `i` its tokens in the step, and enters its full blocks in the prefix cache."""
+    request = world.requests[i]
+    if world.config[0].prefix_caching:
+        landed = request.known_tokens - request.in_flight if world.config[0].blind else request.known_tokens
+        request.cached_tokens = max(request.cached_tokens, min(request.computed_tokens + tokens, landed))
+    give(world, r, i, tokens, now)
+
+
+@inner
 def admit_waiting(world: Any, r: int, now: float) -> None:
     """Admits from the head of the queue until the budget, the seats or the blocks end."""
-    config, replica, step = world.config[0], world.replicas[r], world.step[0]
+    config, replica, step = world.config[0], world.replicas[r], world.steps[r]
     while (
-        step.tokens < config.max_num_batched_tokens and replica.waiting_head != NOBODY and replica.num_running < config.max_num_seqs
+        step.tokens < config.max_num_batched_tokens
+        and replica.waiting_head != NOBODY
+        and replica.num_running < config.max_num_seqs
+        and step.scheduled < config.micro_batch_seqs
     ):
         i = replica.waiting_head
         request = world.requests[i]
-        tokens = min(request.known_tokens, config.max_num_batched_tokens - step.tokens)
-        taken = request.known_tokens if config.whole_prompt else tokens
+        hit = prefix.found(config, replica, request, world.cache)
+        begun = hit * config.block_size
+        tokens = min(request.known_tokens - begun, config.max_num_batched_tokens - step.tokens)
+        taken = request.known_tokens if config.whole_prompt else begun + tokens
         must_fit = request.known_tokens if config.reserve_full_isl else taken
         if request.exhausted or blocks_for(must_fit, config.block_size) > replica.free_blocks - config.watermark_blocks:
             return
-        seat(world, r, i)
+        sit_down(world, r, i)
+        prefix.claim(config, replica, world.requests, i, world.cache, hit)
+        replica.free_blocks -= blocks_for(taken, config.block_size) - hit
         request.blocks = blocks_for(taken, config.block_size)
-        replica.free_blocks -= request.blocks
-        give(world, r, i, tokens, now)
+        carry_on(world, r, i, tokens, now)
         if not request.decoding:
-            replica.partial = i
+            world.lanes[partial_lane(world, r)].partial = i
 
 
 @merged
-def seat(world: Any, r: int, i: int) -> None:
+def sit_down(world: Any, r: int, i: int) -> None:
     """Moves a waiting request to the end of the running list, which may hold finished ones."""
-    replica = world.replicas[r]
+    replica, request = world.replicas[r], world.requests[i]
     unlink(replica, world.requests, i)
-    if replica.listed == world.running.shape[1]:
+    if replica.listed == 2 * replica.seats:
         compact(world, r, replica.listed)
-    world.requests[i].status = RUNNING
-    world.requests[i].decoding = 0
+    request.status = RUNNING
+    request.decoding = 0
+    if request.preemptions > 0:
+        request.preempted_s += replica.now - request.preempted_at
     world.running[r, replica.listed] = i
     replica.listed += 1
     replica.num_running += 1
 
 
 @merged
-def settle(world: Any, r: int, flight: int, step: int) -> None:
-    """Brings the counters past a launched step: decodes advance, the last ones stop, those who sampled join."""
-    config, replica = world.config[0], world.replicas[r]
-    replica.kv_sum += replica.decodes
-    i = world.ends[r, step & (world.ends.shape[1] - 1)]
+def settle(world: Any, r: int, place: int) -> None:
+    """Brings the counters past the step launched as flight `place`: decodes advance, the last ones stop, others join."""
+    config, replica, flight = world.config[0], world.replicas[r], world.flights[r, place]
+    g = r * config.pipeline_stages + flight.lane
+    lane = world.lanes[g]
+    lane.kv_sum += lane.decodes
+    i = world.rings[g, flight.step & (config.ring - 1)]
     while i != NOBODY:
         request = world.requests[i]
         request.exhausted = 1
-        replica.decodes -= 1
-        replica.kv_sum -= request.computed_tokens + step - request.born
-        world.due[r, due_phase(request.computed_tokens, request.born, config.block_size)] -= 1
+        lane.decodes -= 1
+        lane.kv_sum -= request.computed_tokens + flight.step - request.born
+        world.rings[g, config.ring + due_phase(request.computed_tokens, request.born, config.block_size)] -= 1
         i = request.next
-    for k in range(world.flights[r, flight].count):
-        i = world.flight_ids[r, flight, k]
+    for k in range(flight.count):
+        i = world.running[r, (3 + place) * replica.seats + k]
         if not world.requests[i].exhausted:
-            bear(world, r, i, step)
+            bear(world, g, i, flight.step)
 
 
 @merged
@@ -108,17 +140,17 @@ def due_phase(computed: int, born: int, block_size: int) -> int:
 
 
 @merged
-def bear(world: Any, r: int, i: int, step: int) -> None:
-    """Counts request `i`, which sampled in `step`, among the decodes."""
-    replica, request, outcome = world.replicas[r], world.requests[i], world.outcomes[i]
+def bear(world: Any, g: int, i: int, step: int) -> None:
+    """Counts request `i`, which sampled in `step`, among the decodes of lane `g`."""
+    config, lane, request, outcome = world.config[0], world.lanes[g], world.requests[i], world.outcomes[i]
     request.born = step
-    request.sampled_at_birth = outcome.produced + outcome.in_flight
-    place = (step + outcome.output_tokens - request.sampled_at_birth) & (world.ends.shape[1] - 1)
-    request.next = world.ends[r, place]
-    world.ends[r, place] = i
-    replica.decodes += 1
-    replica.kv_sum += request.computed_tokens
-    world.due[r, due_phase(request.computed_tokens, step, world.config[0].block_size)] += 1
+    request.sampled_at_birth = outcome.produced + request.in_flight
+    place = (step + outcome.output_tokens - request.sampled_at_birth) & (config.ring - 1)
+    request.next = world.rings[g, place]
+    world.rings[g, place] = i
+    lane.decodes += 1
+    lane.kv_sum += request.computed_tokens
+    world.rings[g, config.ring + due_phase(request.computed_tokens, step, config.block_size)] += 1
 
 
 @inner
@@ -126,57 +158,84 @@ def to_records(world: Any, r: int) -> None:
     """Writes what the counters know into the records, those of the flights included."""
     config, replica = world.config[0], world.replicas[r]
     compact(world, r, replica.listed)
-    decided = replica.iterations - 1
-    landed = decided - replica.in_flight
     for k in range(replica.num_running):
-        i = world.running[r, k]
-        request, outcome = world.requests[i], world.outcomes[i]
-        if request.born < 0:
-            continue
-        world.ends[r, (request.born + outcome.output_tokens - request.sampled_at_birth) & (world.ends.shape[1] - 1)] = NOBODY
-        for age in range(replica.in_flight):
-            place = replica.oldest + age
-            place = place - config.steps_in_flight if place >= config.steps_in_flight else place
-            flight = world.flights[r, place]
-            if flight.step > request.born:
-                world.flight_ids[r, place, flight.count] = i
-                flight.count += 1
-                flight.decodes -= 1
-                outcome.in_flight += 1
-        outcome.produced = request.sampled_at_birth + decided - request.born - outcome.in_flight
-        if landed >= request.born:
-            outcome.last_token_at = replica.landed_at
-            outcome.itl_max = max(outcome.itl_max, peaks.largest_since(world, r, request.born + 1))
-        request.computed_tokens += decided - request.born
-        request.known_tokens = request.computed_tokens + 1
-        request.blocks = blocks_for(request.computed_tokens, config.block_size)
-        request.born = -1
-    world.due[r, :] = 0
-    replica.decodes = 0
-    replica.kv_sum = 0
-    replica.partial = NOBODY
+        if world.requests[world.running[r, k]].born >= 0:
+            tell(world, r, world.running[r, k])
+    for l in range(config.pipeline_stages):
+        lane = world.lanes[r * config.pipeline_stages + l]
+        lane.decodes = 0
+        lane.kv_sum = 0
+        lane.partial = NOBODY
+        world.rings[r * config.pipeline_stages + l, config.ring :] = 0
     replica.counting = 0
 
 
+@merged
+def tell(world: Any, r: int, i: int) -> None:
+    """Writes the record of request `i`, a decode that has been counted."""
+    config, replica, request, outcome = world.config[0], world.replicas[r], world.requests[i], world.outcomes[i]
+    g = r * config.pipeline_stages + request.lane
+    lane = world.lanes[g]
+    decided = lane.steps - 1
+    world.rings[g, (request.born + outcome.output_tokens - request.sampled_at_birth) & (config.ring - 1)] = NOBODY
+    for age in range(replica.in_flight):
+        place = replica.oldest + age
+        place = place - config.steps_in_flight if place >= config.steps_in_flight else place
+        flight = world.flights[r, place]
+        if flight.lane == request.lane and flight.step > request.born:
+            world.running[r, (3 + place) * replica.seats + flight.count] = i
+            flight.count += 1
+            flight.decodes -= 1
+            request.in_flight += 1
+            request.last_step = replica.launched - replica.in_flight + age
+    outcome.produced = request.sampled_at_birth + decided - request.born - request.in_flight
+    if decided - lane.in_flight >= request.born:
+        outcome.last_token_at = lane.landed_at
+        outcome.itl_max = max(outcome.itl_max, peaks.largest_since(world, g, request.born + 1))
+    if decided > request.born:
+        request.cached_tokens = request.computed_tokens + decided - request.born - request.in_flight
+    request.computed_tokens += decided - request.born
+    request.known_tokens = request.computed_tokens + (1 if config.blind else 1 - request.in_flight)
+    request.blocks = blocks_for(request.computed_tokens, config.block_size)
+    request.born = -1
+
+
 @inner
-def to_counters(world: Any, r: int, step: int) -> None:
+def to_counters(world: Any, r: int) -> None:
     """Reads the counters off the records after a launched step; leaves the records in charge when they cannot tell."""
-    replica = world.replicas[r]
-    partials = 0
-    for k in range(replica.num_running):
-        request = world.requests[world.running[r, k]]
-        if not request.decoding and not request.exhausted:
-            partials += 1
-    if partials > 1:
+    config, replica = world.config[0], world.replicas[r]
+    if not countable(world, r):
         return
     for k in range(replica.num_running):
         i = world.running[r, k]
         request = world.requests[i]
+        g = r * config.pipeline_stages + request.lane
         if request.exhausted:
             continue
         if request.decoding:
-            bear(world, r, i, step)
+            bear(world, g, i, world.lanes[g].steps - 1)
         else:
-            replica.partial = i
+            world.lanes[g if config.own_micro_batch else r * config.pipeline_stages].partial = i
     replica.listed = replica.num_running
     replica.counting = 1
+
+
+@inner
+def countable(world: Any, r: int) -> bool:
+    """Returns whether every decode travels with a lane, and at most one prompt is part-done where only one may be."""
+    config, replica = world.config[0], world.replicas[r]
+    partials = 0
+    for k in range(replica.num_running):
+        request = world.requests[world.running[r, k]]
+        if request.exhausted:
+            continue
+        if not request.decoding:
+            partials += 1
+            for m in range(k):
+                other = world.requests[world.running[r, m]]
+                if config.own_micro_batch and not other.decoding and not other.exhausted and other.lane == request.lane:
+                    return False
+        if config.pipeline_stages > 1 and (request.decoding or config.own_micro_batch):
+            if request.last_step < replica.launched - replica.in_flight:
+                return False
+    return partials <= 1 or config.own_micro_batch > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,164 +10,273 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import Infeasible
-from simulator.kernel import gaps, loop
+from simulator.kernel import gaps, journal, loop, packed
 from simulator.kernel.jit import INTERPRETED, ready
-from simulator.kernel.pricelist import KV_STEP, PriceList
+from simulator.kernel.pricelist import PriceList
 from simulator.kernel.records import (
+    AWAITED,
+    BLOCK,
+    BY_CONTENT,
+    CANCELLED,
+    CLOCK,
     CONFIG,
+    EVENT,
     FLIGHT,
+    JOURNAL,
+    LANE,
+    NO_CACHE,
     NOBODY,
     OUTCOME,
-    PRICE_AT,
+    OWN_BLOCKS,
+    PEAK,
+    REFUSED,
     REJECTED,
     REPLICA,
     REQUEST,
     STEP,
+    TALLY,
     WAITING,
+    Cache,
     Prices,
     World,
 )
 from simulator.traffic import Traffic
 
+__all__ = ["Fleet", "Frontend", "Limits", "Run", "Stop", "prices_of", "run"]
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What the scheduler and the KV pool of one replica allow."""
+    """What the scheduler, the KV pool and the pipeline of one engine allow, and how its steps are simulated."""
 
     max_num_batched_tokens: int
     max_num_seqs: int
     block_size: int
     max_model_len: int
     kv_blocks: int
-    watermark_blocks: int
-    long_prefill_token_threshold: int
-    reserve_full_isl: bool
-    by_priority: bool
-    asynchronous: bool
-    counters: bool
-    leaps: bool
-    whole_prompt: bool
+    watermark_blocks: int = 0
+    long_prefill_token_threshold: int = 0
+    reserve_full_isl: bool = True
+    by_priority: bool = False
+    asynchronous: bool = False
+    pipeline_stages: int = 1
+    group: int = 1
+    own_micro_batch: bool = False
+    longest_prompt: int | None = None
+    prefix_caching: bool = False
+    counters: bool = False
+    leaps: bool = False
+    whole_prompt: bool = False
+    options: tuple[int, ...] = ()
+
+    @property
+    def depth(self) -> int:
+        """The steps in flight that an engine allows."""
+        return self.pipeline_stages if self.pipeline_stages > 1 else 2 if self.asynchronous else 1
 
 
 @dataclass(frozen=True)
-class Run:
-    """What the loop leaves behind: Request[N], Outcome[N], Replica[R], Gaps[bins], and which requests were refused."""
+class Frontend:
+    """The seconds that the API server takes for a request and for each of its prompt's tokens, and the detokeniser's a token."""
 
-    requests: NDArray[Any]
-    outcomes: NDArray[Any]
-    replicas: NDArray[Any]
-    gaps: NDArray[Any]
-    rejected: NDArray[np.bool_]
-
-
-def run(limits: Limits, prices: Prices, traffic: Traffic, arrival_s: NDArray[np.float64], fleet: Fleet) -> Run:
-    """Returns the run of `traffic` arriving at `arrival_s` on the fleet.
-
-    Raises Infeasible when requests preempt each other for ever, and RuntimeError when a scheduler breaks its contract.
-    """
-    requests, outcomes, rejected = _requests(limits, traffic, arrival_s)
-    depth = 2 if limits.asynchronous else 1
-    longest = int(traffic.output_tokens.max(initial=1))
-    ring = 1 << (longest + 1).bit_length()
-    world = World(
-        config=_records(_config(limits, depth)),
-        replicas=_records(_replicas(limits, fleet.replicas)),
-        requests=_records(requests),
-        outcomes=_records(outcomes),
-        running=np.zeros((fleet.replicas, 2 * limits.max_num_seqs), dtype=np.int64),
-        flights=_records(np.zeros((fleet.replicas, depth), dtype=FLIGHT)),
-        flight_ids=np.zeros((fleet.replicas, depth, limits.max_num_seqs), dtype=np.int64),
-        step=_records(np.zeros(1, dtype=STEP)),
-        ends=np.full((fleet.replicas, ring), NOBODY, dtype=np.int64),
-        due=np.zeros((fleet.replicas, limits.block_size), dtype=np.int64),
-        peak_steps=np.zeros((fleet.replicas, ring), dtype=np.int64),
-        peak_gaps=np.zeros((fleet.replicas, ring)),
-        router_state=np.zeros(8, dtype=np.int64),
-        gaps=_records(gaps.empty()),
-        prices=prices,
-    )
-    status = ready(loop.run)(world, ready(fleet.schedule), ready(fleet.route))
-    if status == loop.BARREN:
-        raise Infeasible(f"requests preempt each other for ever: {loop.MOST_BARREN_STEPS:,} steps in a row gave no token")
-    if status != loop.DONE:
-        raise RuntimeError(_CAUSES[status])
-    return Run(requests, outcomes, world.replicas, world.gaps, rejected)
+    api_s_per_request: float = 0.0
+    api_s_per_token: float = 0.0
+    detokenize_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """So many equal replicas under one batching policy, behind one router."""
+    """So many equal engines under one batching policy, behind one router with a memory of so many numbers."""
 
     replicas: int
     schedule: Any
     route: Any
+    memory: int = 8
+    seed: int = 0
+    frontend: Frontend = Frontend()
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a run is hopeless: more requests or tokens than these break the limits."""
+
+    ttft_s: float = math.inf
+    ttft: int = 0
+    itl_s: float = math.inf
+    itl: int = 0
+    e2e_s: float = math.inf
+    e2e: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the loop leaves behind, as numpy records: Request[N], Outcome[N], Replica[R], Lane[R, stages] and tallies.
+
+    `batches` and `tokens` count steps by their number of requests and of tokens; `journal` is empty unless asked for.
+    """
+
+    requests: NDArray[Any]
+    outcomes: NDArray[Any]
+    replicas: NDArray[Any]
+    lanes: NDArray[Any]
+    gaps: NDArray[Any]
+    batches: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    journal: NDArray[Any]
+    rejected: NDArray[np.bool_]
+    cancelled: NDArray[np.bool_]
+    stopped: bool
 
 
 _CAUSES = {
     loop.STALLED: "the scheduler left requests for ever: nothing was scheduled while nothing was due to arrive",
-    loop.OUT_OF_TABLE: "the scheduler built a batch larger than the price list",
+    loop.BARREN: f"requests preempt each other for ever: {loop.MOST_BARREN_STEPS:,} steps in a row gave no token",
 }
 
 
 def prices_of(price_list: PriceList, limits: Limits) -> Prices:
-    """Returns the arrays that the kernel reads, with a look-up from every batch, chunk and KV length to its knot."""
-    kv_steps = np.arange(limits.max_model_len // KV_STEP + 2) * KV_STEP
-    tokens = price_list.token_s.shape[1]
-    values, where = _packed(
-        token=price_list.token_s,
-        sample=price_list.sample_s,
-        floor=price_list.floor_s,
-        extra=price_list.extra_s,
-        decode=price_list.decode_s,
-        decode_batches=price_list.decode_batch,
-        decode_kvs=price_list.decode_kv,
-        prefill=price_list.prefill_s,
-        prefill_chunks=price_list.prefill_chunk,
-        prefill_kvs=price_list.prefill_kv,
+    """Returns the price list as the loop reads it."""
+    return packed.prices_of(price_list, limits.max_num_seqs, limits.max_model_len)
+
+
+def run(
+    limits: Limits,
+    prices: Prices,
+    traffic: Traffic,
+    arrival_s: NDArray[np.float64],
+    fleet: Fleet,
+    stop: Stop | None = None,
+    record: bool = False,
+) -> Run:
+    """Returns the run of `traffic` arriving at `arrival_s` on the fleet.
+
+    Raises Infeasible when requests can never go on, preempt each other for ever, or make a step that has no price.
+    """
+    content = traffic.content_for(limits.block_size) if limits.prefix_caching else None
+    requests, outcomes, rejected = _requests(limits, traffic, arrival_s, content)
+    world = _world(limits, prices, fleet, requests, outcomes, content, record)
+    _configure(world, limits, fleet, content, stop or Stop(), record)
+    pages = []
+    while (status := ready(loop.run)(world, ready(fleet.schedule), ready(fleet.route))) == loop.JOURNAL_FULL:
+        pages.append(_read(world))
+    if record:
+        pages.append(_read(world))
+    if status == loop.OUT_OF_TABLE:
+        raise Infeasible(_too_large(prices, world))
+    if status not in (loop.DONE, loop.STOPPED):
+        raise Infeasible(_CAUSES[status])
+    tallies, seats = world.tallies["count"][gaps.BINS :], limits.max_num_seqs + 1
+    return Run(
+        requests=requests,
+        outcomes=outcomes,
+        replicas=world.replicas,
+        lanes=world.lanes.reshape(fleet.replicas, limits.pipeline_stages),
+        gaps=world.tallies[: gaps.BINS],
+        batches=tallies[:seats],
+        tokens=tallies[seats:],
+        journal=np.concatenate(pages) if pages else np.zeros(0, dtype=JOURNAL),
+        rejected=rejected,
+        cancelled=requests["status"] == CANCELLED,
+        stopped=status == loop.STOPPED,
     )
-    slots, slots_where = _packed(
-        batch_slots=_slots(price_list.decode_batch, np.arange(limits.max_num_seqs + 1)),
-        decode_kv_slots=_slots(price_list.decode_kv, kv_steps),
-        chunk_slots=_slots(price_list.prefill_chunk, np.arange(tokens)),
-        prefill_kv_slots=_slots(price_list.prefill_kv, kv_steps),
+
+
+def _too_large(prices: Prices, world: World) -> str:
+    step = world.steps[int(np.argmax(world.steps["tokens"]))]
+    most = int(prices.at["tokens"][0]) - 1
+    if int(step["tokens"]) > most:
+        return f"a step of {int(step['tokens']):,} tokens has no price: the operator times end at {most:,}"
+    longest = int(prices.at["last_decode_kv"][0])
+    return f"a step over {int(max(step['kv_sum'], step['rounded_kv'])):,} KV tokens has no price: the operator times end at {longest:,}"
+
+
+def _read(world: World) -> NDArray[Any]:
+    """Returns the journal's entries, and makes room for new ones."""
+    written = int(world.clock["written"][0])
+    world.clock["read"][0] += written
+    world.clock["written"][0] = 0
+    return np.array(world.journal[:written])
+
+
+def _world(
+    limits: Limits, prices: Prices, fleet: Fleet, requests: NDArray[Any], outcomes: NDArray[Any], content: Any, record: bool
+) -> World:
+    engines, lanes, seats = fleet.replicas, limits.pipeline_stages, limits.max_num_seqs
+    ring = _ring(outcomes)
+    rings = np.zeros((engines * lanes, ring + limits.block_size), dtype=np.int64)
+    rings[:, :ring] = NOBODY
+    steps = int(prices.at["tokens"][0]) + seats + 1
+    outside = bool(np.isfinite(requests["cancel_after"]).any() or (requests["follower"] != NOBODY).any())
+    events = 2 * len(requests) + 1 if outside or fleet.frontend != Frontend() else 1
+    entries = max(200_000, 4 * int(journal.room_for_a_turn(limits.group, limits.depth, seats))) if record else 0
+    state = np.zeros(max(fleet.memory, 8), dtype=np.int64)
+    state[0] = fleet.seed
+    running = np.zeros((engines, (3 + limits.depth) * seats), dtype=np.int64)
+    running[:, 2 * seats : 3 * seats] = np.arange(seats)
+    return World(
+        config=_records(np.zeros(1, dtype=CONFIG)),
+        clock=_records(_clock()),
+        replicas=_records(_replicas(limits, engines, content is not None)),
+        lanes=_records(_lanes(engines * lanes)),
+        requests=_records(requests),
+        outcomes=_records(outcomes),
+        running=running,
+        flights=_records(np.zeros((engines, limits.depth), dtype=FLIGHT)),
+        steps=_records(np.zeros(engines, dtype=STEP)),
+        rings=rings,
+        peaks=_records(np.zeros((engines * lanes, ring), dtype=PEAK)),
+        tallies=_records(np.zeros(gaps.BINS + steps, dtype=TALLY)),
+        events=_records(np.zeros(events, dtype=EVENT)),
+        router_state=state,
+        journal=_records(np.zeros(entries, dtype=JOURNAL)),
+        cache=_cache(limits, engines, outcomes, requests, content),
+        prices=prices,
     )
-    at = np.zeros(1, dtype=PRICE_AT)
-    sizes = {
-        "tokens": tokens,
-        "samples": len(price_list.sample_s),
-        "decode_columns": len(price_list.decode_kv),
-        "prefill_columns": len(price_list.prefill_kv),
-    }
-    for name, number in {**where, **slots_where, **sizes}.items():
-        at[name] = number
-    return Prices(_records(at), values.astype(np.float64), slots.astype(np.int64))
 
 
-def _packed(**tables: NDArray[Any]) -> tuple[NDArray[Any], dict[str, int]]:
-    """Returns all tables one after another in one array, and by name where each begins."""
-    sizes = np.array([table.size for table in tables.values()])
-    begins = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    return np.concatenate([table.ravel() for table in tables.values()]), dict(zip(tables, map(int, begins), strict=True))
+def _ring(outcomes: NDArray[Any]) -> int:
+    return 1 << (int(outcomes["output_tokens"].max(initial=1)) + 1).bit_length()
 
 
-def _slots(knots: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns for each value the knot at its left, never the last one, so that a cell's right edge exists."""
-    if len(knots) < 2:
-        raise ValueError("a price table needs two knots at least")
-    place = np.searchsorted(knots, values, side="right") - 1
-    return np.clip(place, 0, len(knots) - 2).astype(np.int64)
+def _cache(limits: Limits, engines: int, outcomes: NDArray[Any], requests: NDArray[Any], content: Any) -> Cache:
+    """Returns the prefix cache, with room for every block where blocks have an identity."""
+    if content is None:
+        none = np.zeros((1, 1), dtype=np.int64)
+        return Cache(np.zeros(1, dtype=np.int64), none, _records(np.zeros((1, 1), dtype=BLOCK)), none.reshape(1, 1, 1))
+    blocks = np.zeros((engines, limits.kv_blocks), dtype=BLOCK)
+    blocks["content"] = blocks["twin"] = NOBODY
+    blocks["previous"] = np.arange(limits.kv_blocks) - 1
+    blocks["next"] = np.arange(limits.kv_blocks) + 1
+    blocks["next"][:, -1] = NOBODY
+    longest = int((requests["prompt_tokens"] + outcomes["output_tokens"]).max(initial=1))
+    ids = np.ascontiguousarray(content.ids, dtype=np.int64)
+    return Cache(
+        contents=ids if len(ids) else np.zeros(1, dtype=np.int64),
+        first=np.full((engines, int(ids.max(initial=0)) + 1), NOBODY, dtype=np.int64),
+        blocks=_records(blocks),
+        table=np.zeros((engines, limits.max_num_seqs, longest // limits.block_size + 2), dtype=np.int64),
+    )
 
 
 def _requests(
-    limits: Limits, traffic: Traffic, arrival_s: NDArray[np.float64]
+    limits: Limits, traffic: Traffic, arrival_s: NDArray[np.float64], content: Any
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
     count = len(traffic)
     requests = np.zeros(count, dtype=REQUEST)
-    requests["arrived_at"] = arrival_s
+    follows = traffic.after >= 0
+    requests["arrived_at"] = np.where(follows, traffic.think_s, arrival_s)
     requests["first_scheduled_at"] = np.nan
     requests["prompt_tokens"] = requests["known_tokens"] = traffic.prompt_tokens
     requests["priority"] = traffic.priority
-    requests["next"] = requests["previous"] = requests["born"] = NOBODY
+    requests["max_new_tokens"] = traffic.output_tokens
+    requests["session"] = traffic.session
+    requests["cancel_after"] = traffic.cancel_after_s
+    for field in ("next", "previous", "born", "last_step", "hit_tokens", "follower", "preempted_before"):
+        requests[field] = NOBODY
+    requests["follower"][traffic.after[follows]] = np.flatnonzero(follows)
+    if content is not None:
+        requests["content_at"] = content.starts[:-1]
+        requests["content_blocks"] = np.diff(content.starts)
     if limits.by_priority:
         requests["text_rank"][np.argsort(np.arange(count).astype(str), kind="stable")] = np.arange(count)
     outcomes = np.zeros(count, dtype=OUTCOME)
@@ -176,32 +286,75 @@ def _requests(
     total = traffic.prompt_tokens + traffic.output_tokens
     blocks = -(-total // limits.block_size)
     rejected = (total > limits.max_model_len) | (blocks > limits.kv_blocks - limits.watermark_blocks)
-    requests["status"] = np.where(rejected, REJECTED, WAITING)
+    if limits.longest_prompt is not None:
+        rejected |= total > limits.longest_prompt
+    requests["status"] = np.where(rejected, np.where(follows, REFUSED, REJECTED), np.where(follows, AWAITED, WAITING))
     return requests, outcomes, rejected
 
 
-def _config(limits: Limits, depth: int) -> NDArray[Any]:
-    config = np.zeros(1, dtype=CONFIG)
-    config["max_num_batched_tokens"] = limits.max_num_batched_tokens
-    config["max_num_seqs"] = limits.max_num_seqs
-    config["block_size"] = limits.block_size
-    config["long_prefill_token_threshold"] = limits.long_prefill_token_threshold
-    config["reserve_full_isl"] = limits.reserve_full_isl
-    config["by_priority"] = limits.by_priority
-    config["watermark_blocks"] = limits.watermark_blocks
-    config["steps_in_flight"] = depth
-    config["counters"] = limits.counters
-    config["leaps"] = limits.leaps
-    config["whole_prompt"] = limits.whole_prompt
-    return config
+def _configure(world: World, limits: Limits, fleet: Fleet, content: Any, stop: Stop, record: bool) -> None:
+    cached = BY_CONTENT if content is not None else OWN_BLOCKS if limits.prefix_caching else NO_CACHE
+    counters = limits.counters and cached != BY_CONTENT and not record
+    values = {
+        "max_num_batched_tokens": limits.max_num_batched_tokens,
+        "max_num_seqs": limits.max_num_seqs,
+        "micro_batch_seqs": max(limits.max_num_seqs // limits.pipeline_stages, 1) if limits.own_micro_batch else limits.max_num_seqs,
+        "block_size": limits.block_size,
+        "max_model_len": limits.max_model_len,
+        "max_step_tokens": int(world.prices.at["tokens"][0]) - 1,
+        "long_prefill_token_threshold": limits.long_prefill_token_threshold,
+        "reserve_full_isl": limits.reserve_full_isl,
+        "by_priority": limits.by_priority,
+        "watermark_blocks": limits.watermark_blocks,
+        "steps_in_flight": limits.depth,
+        "blind": limits.asynchronous and limits.pipeline_stages == 1,
+        "pipeline_stages": limits.pipeline_stages,
+        "group": limits.group,
+        "own_micro_batch": limits.own_micro_batch,
+        "prefix_caching": cached,
+        "counters": counters,
+        "leaps": limits.leaps and counters and limits.pipeline_stages == 1 and limits.group == 1 and not fleet.frontend.detokenize_s,
+        "whole_prompt": limits.whole_prompt,
+        "recording": record,
+        "api_s_per_request": fleet.frontend.api_s_per_request,
+        "api_s_per_token": fleet.frontend.api_s_per_token,
+        "detokenize_s": fleet.frontend.detokenize_s,
+        "ring": _ring(world.outcomes),
+        "stop_ttft_s": stop.ttft_s,
+        "stop_ttft": stop.ttft,
+        "stop_itl_s": stop.itl_s,
+        "stop_itl": stop.itl,
+        "stop_e2e_s": stop.e2e_s,
+        "stop_e2e": stop.e2e,
+    }
+    for name, value in values.items():
+        world.config[name] = value
+    world.replicas["counting"] = counters
+    world.config["options"][0, : len(limits.options)] = limits.options
 
 
-def _replicas(limits: Limits, count: int) -> NDArray[Any]:
+def _clock() -> NDArray[Any]:
+    clock = np.zeros(1, dtype=CLOCK)
+    clock["held_first"] = clock["held_last"] = NOBODY
+    return clock
+
+
+def _lanes(count: int) -> NDArray[Any]:
+    lanes = np.zeros(count, dtype=LANE)
+    lanes["partial"] = NOBODY
+    return lanes
+
+
+def _replicas(limits: Limits, count: int, identified: bool) -> NDArray[Any]:
     replicas = np.zeros(count, dtype=REPLICA)
+    replicas["number"] = np.arange(count)
     replicas["wake_at"] = np.inf
-    replicas["total_blocks"] = replicas["free_blocks"] = limits.kv_blocks
-    replicas["waiting_head"] = replicas["waiting_tail"] = replicas["partial"] = NOBODY
-    replicas["counting"] = limits.counters
+    replicas["seats"] = limits.max_num_seqs
+    replicas["block_size"] = limits.block_size
+    replicas["free_seats"] = limits.max_num_seqs if identified else NOBODY
+    replicas["total_blocks"] = replicas["free_blocks"] = replicas["freed_blocks"] = limits.kv_blocks
+    replicas["free_tail"] = limits.kv_blocks - 1
+    replicas["waiting_head"] = replicas["waiting_tail"] = NOBODY
     return replicas
 
 

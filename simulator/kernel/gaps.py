@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
 
 from simulator.kernel.jit import inner
-from simulator.kernel.records import GAPS
 
 SMALLEST_S, LARGEST_S = 1e-7, 1e6
 PER_UNIT = 1.0 / math.log(1.0005)
 BINS = int(math.log(LARGEST_S / SMALLEST_S) * PER_UNIT) + 2
 _SHIFT = -math.log(SMALLEST_S) * PER_UNIT
 
-
-def empty() -> Any:
-    """Returns Gaps[BINS] without a gap in it."""
-    return np.zeros(BINS, dtype=GAPS)
 
 
 @inner

@@ -11,10 +11,10 @@ import math
 from typing import Any
 
 from simulator.kernel import peaks
-from simulator.kernel.gaps import PER_UNIT, SMALLEST_S, bin_of
+from simulator.kernel.gaps import BINS, PER_UNIT, SMALLEST_S, bin_of
 from simulator.kernel.jit import inner, merged
 from simulator.kernel.pricelist import DECODE_ONLY, KV_STEP
-from simulator.kernel.pricing import decode_seconds, token_seconds, with_overheads
+from simulator.kernel.pricing import layer_seconds, stage_seconds
 from simulator.kernel.records import NOBODY
 
 SHORTEST = 3
@@ -23,8 +23,8 @@ SHORTEST = 3
 @inner
 def leap(world: Any, r: int, now: float, next_arrival: float) -> float:
     """Skips what can be skipped before the next arrival; returns the time of the next decision, `now` if nothing was."""
-    replica = world.replicas[r]
-    if not replica.counting or replica.partial != NOBODY or replica.num_waiting > 0 or replica.decodes == 0:
+    replica, lane = world.replicas[r], world.lanes[r]
+    if not replica.counting or lane.partial != NOBODY or replica.num_waiting > 0 or lane.decodes == 0:
         return now
     if replica.in_flight != world.config[0].steps_in_flight - 1 or not flying_alike(world, r):
         return now
@@ -50,7 +50,7 @@ def leap(world: Any, r: int, now: float, next_arrival: float) -> float:
         skip(world, r, steps, first, last, total)
         free_at += total
         left -= steps
-    return float(max(now, replica.landed_at if replica.in_flight > 0 else free_at))
+    return float(max(now, lane.landed_at if replica.in_flight > 0 else free_at))
 
 
 @merged
@@ -60,33 +60,34 @@ def flying_alike(world: Any, r: int) -> bool:
     if replica.in_flight == 0:
         return True
     flight = world.flights[r, replica.oldest]
-    return bool(flight.count == 0 and flight.decodes == replica.decodes)
+    return bool(flight.count == 0 and flight.decodes == world.lanes[r].decodes)
 
 
 @merged
 def steps_without_end(world: Any, r: int) -> int:
     """Returns how many of the coming steps give nobody a last token."""
-    replica = world.replicas[r]
-    mask = world.ends.shape[1] - 1
-    step = replica.iterations
-    while world.ends[r, step & mask] == NOBODY:
+    mask = world.config[0].ring - 1
+    begun = world.lanes[r].steps
+    step = begun
+    while world.rings[r, step & mask] == NOBODY:
         step += 1
-    return int(step - replica.iterations)
+    return int(step - begun)
 
 
 @merged
 def steps_with_blocks(world: Any, r: int) -> int:
     """Returns a number of steps for which the free blocks surely suffice: every cycle of a block takes one a decode."""
-    replica = world.replicas[r]
-    return int((replica.free_blocks // replica.decodes) * world.config[0].block_size)
+    return int((world.replicas[r].free_blocks // world.lanes[r].decodes) * world.config[0].block_size)
 
 
 @merged
 def steps_to_knot(world: Any, r: int) -> int:
     """Returns how many steps, the first included, have their mean KV in one cell of the price list."""
-    replica, prices = world.replicas[r], world.prices
-    mean = (replica.kv_sum + replica.decodes) / replica.decodes
+    lane, prices = world.lanes[r], world.prices
+    mean = (lane.kv_sum + lane.decodes) / lane.decodes
     at = prices.at[0]
+    if at.kv_quantum > 0:
+        return int(at.kv_quantum - (int(mean) - 1) % at.kv_quantum)
     column = prices.slots[at.decode_kv_slots + int(mean) // KV_STEP]
     return int(prices.values[at.decode_kvs + column + 1] - mean) + 1
 
@@ -94,55 +95,64 @@ def steps_to_knot(world: Any, r: int) -> int:
 @merged
 def next_seconds(world: Any, ahead: int, r: int) -> tuple[float, bool]:
     """Returns the seconds of the step that lies `ahead` steps in front, and whether the floor decides them."""
-    replica, prices = world.replicas[r], world.prices
-    decodes = replica.decodes
-    seconds = token_seconds(prices, DECODE_ONLY, decodes, decodes)
-    seconds += decode_seconds(prices, decodes, replica.kv_sum + (ahead + 1) * decodes)
-    floored = seconds < prices.values[prices.at[0].floor + DECODE_ONLY]
-    return with_overheads(prices, DECODE_ONLY, seconds), floored
+    lane, prices = world.lanes[r], world.prices
+    decodes = lane.decodes
+    seconds = layer_seconds(prices, decodes, 0, 0.0, decodes, lane.kv_sum + (ahead + 1) * decodes)
+    at, values = prices.at[0], prices.values
+    floored = seconds + values[at.stage_token + decodes] + values[at.sample + decodes] < values[at.floor + DECODE_ONLY]
+    return stage_seconds(prices, 0, seconds, decodes, 0, decodes, decodes), floored
 
 
 @merged
 def skip(world: Any, r: int, steps: int, first: float, last: float, total: float) -> None:
     """Lands and launches `steps` equal steps; the one in flight afterwards, if any, is the last of them."""
-    replica = world.replicas[r]
-    decodes = replica.decodes
+    replica, lane = world.replicas[r], world.lanes[r]
+    decodes = lane.decodes
     used = replica.total_blocks - replica.free_blocks
     taken = blocks_taken(world, r, steps)
     replica.free_blocks -= taken
+    replica.peak_blocks = max(replica.peak_blocks, used + taken)
     replica.block_seconds += total * (used + used + taken + decodes / world.config[0].block_size) / 2
     replica.busy_s += total
-    replica.kv_sum += steps * decodes
+    replica.kv_tokens += steps * lane.kv_sum + decodes * (steps * (steps + 1) // 2)
+    lane.stage_busy_s += total
+    lane.kv_sum += steps * decodes
     replica.scheduled_requests += steps * decodes
     replica.scheduled_tokens += steps * decodes
     replica.sampled_tokens += steps * decodes
-    start = max(replica.device_free_at, replica.landed_at)
+    world.tallies[BINS + decodes].count += steps
+    world.tallies[BINS + world.config[0].max_num_seqs + 1 + decodes].count += steps
+    start = max(replica.device_free_at, lane.landed_at)
     if replica.in_flight > 0:
         flight = world.flights[r, replica.oldest]
-        count_gaps(world, flight.end_at - replica.landed_at, flight.end_at - replica.landed_at, 1, decodes)
-        peaks.push(world, r, flight.step, flight.end_at - replica.landed_at)
+        count_gaps(world, flight.end_at - lane.landed_at, flight.end_at - lane.landed_at, 1, decodes)
+        peaks.push(world, r, flight.step, flight.end_at - lane.landed_at)
         slope = (last - first) / (steps - 1)
         count_gaps(world, first, last - slope, steps - 1, decodes)
-        peaks.push(world, r, replica.iterations + steps - 2, max(first, last - slope))
-        replica.landed_at = start + total - last
+        peaks.push(world, r, lane.steps + steps - 2, max(first, last - slope))
+        lane.landed_at = start + total - last
         flight.end_at = start + total
-        flight.step = replica.iterations + steps - 1
+        flight.step = lane.steps + steps - 1
     else:
         count_gaps(world, first, last, steps, decodes)
-        peaks.push(world, r, replica.iterations + steps - 1, max(first, last))
-        replica.landed_at = start + total
+        peaks.push(world, r, lane.steps + steps - 1, max(first, last))
+        lane.landed_at = start + total
     replica.device_free_at = start + total
+    lane.stage_free_at = start + total
     replica.iterations += steps
-    replica.phase = (replica.phase + steps) % world.config[0].block_size
+    replica.launched += steps
+    replica.barren = 0
+    lane.steps += steps
+    lane.phase = (lane.phase + steps) % world.config[0].block_size
 
 
 @merged
 def blocks_taken(world: Any, r: int, steps: int) -> int:
     """Returns the blocks that the decodes take in so many steps."""
-    replica, size = world.replicas[r], world.config[0].block_size
-    taken = (steps // size) * replica.decodes
+    lane, size = world.lanes[r], world.config[0].block_size
+    taken = (steps // size) * lane.decodes
     for k in range(steps % size):
-        taken += world.due[r, (replica.phase + k) % size]
+        taken += world.rings[r, world.config[0].ring + (lane.phase + k) % size]
     return int(taken)
 
 
@@ -159,6 +169,8 @@ def count_gaps(world: Any, first: float, last: float, steps: int, decodes: int) 
             edge = math.exp((place if slope > 0 else place - 1) / PER_UNIT) * SMALLEST_S
             here = min(max(int((edge - gap) / slope) + 1, 1), here)
         end = first + (done + here - 1) * slope
-        world.gaps[place].count += here * decodes
-        world.gaps[place].sum_s += decodes * here * (gap + end) / 2
+        world.tallies[place].count += here * decodes
+        world.tallies[place].sum_s += decodes * here * (gap + end) / 2
+        if min(gap, end) > world.config[0].stop_itl_s:
+            world.clock[0].late_itl += here * decodes
         done += here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from simulator.kernel.jit import inner
@@ -26,6 +27,8 @@ def decode_seconds(prices: Any, decodes: int, kv_sum: int) -> float:
     """Returns seconds of decode attention for so many decodes over so many KV tokens in all."""
     at, values, slots = prices.at[0], prices.values, prices.slots
     mean = kv_sum / decodes
+    if at.kv_quantum > 0:
+        mean = float((int(mean) + at.kv_quantum - 1) // at.kv_quantum * at.kv_quantum)
     row = slots[at.batch_slots + decodes]
     column = slots[at.decode_kv_slots + int(mean) // KV_STEP]
     cell = at.decode + row * at.decode_columns + column
@@ -45,26 +48,36 @@ def chunk_seconds(prices: Any, chunk: int, kv_before: int) -> float:
 
 
 @inner
-def token_seconds(prices: Any, kind: int, tokens: int, sampled: int) -> float:
-    """Returns seconds of all but attention for so many tokens and sampled sequences."""
-    at, values = prices.at[0], prices.values
-    return float(values[at.token + kind * at.tokens + tokens] + values[at.sample + sampled])
+def merged_seconds(prices: Any, chunks: int, squares: int, kv_before: int) -> float:
+    """Returns seconds of prefill attention for several chunks as if they were one of as many scores."""
+    seconds = chunk_seconds(prices, int(math.sqrt(float(squares)) + 0.5), kv_before)
+    return seconds * prices.at[0].prefill_factor if chunks > 1 else seconds
 
 
 @inner
-def with_overheads(prices: Any, kind: int, seconds: float) -> float:
-    """Returns an iteration's seconds from those of its operators."""
-    at, values = prices.at[0], prices.values
-    return float(max(seconds, values[at.floor + kind]) + values[at.extra + kind])
+def kind_of(chunks: int, decodes: int) -> int:
+    """Returns the kind of an iteration."""
+    if chunks == 0:
+        return DECODE_ONLY
+    return MIXED if decodes > 0 else PREFILL_ONLY
 
 
 @inner
-def step_seconds(prices: Any, tokens: int, chunks: int, chunks_s: float, decodes: int, kv_sum: int, sampled: int) -> float:
-    """Returns seconds of one iteration from its summary."""
-    kind = DECODE_ONLY
-    if chunks > 0:
-        kind = MIXED if decodes > 0 else PREFILL_ONLY
-    seconds = token_seconds(prices, kind, tokens, sampled) + chunks_s
+def layer_seconds(prices: Any, tokens: int, chunks: int, chunks_s: float, decodes: int, kv_sum: int) -> float:
+    """Returns seconds of all layers in one iteration."""
+    at, values = prices.at[0], prices.values
+    seconds = values[at.token + kind_of(chunks, decodes) * at.tokens + tokens] + chunks_s
     if decodes > 0:
         seconds += decode_seconds(prices, decodes, kv_sum)
-    return with_overheads(prices, kind, seconds)
+    return float(seconds)
+
+
+@inner
+def stage_seconds(prices: Any, stage: int, layers_s: float, tokens: int, chunks: int, decodes: int, sampled: int) -> float:
+    """Returns seconds of one iteration on one stage of the pipeline; the last one samples."""
+    at, values = prices.at[0], prices.values
+    kind, share = kind_of(chunks, decodes), values[at.stage_share + stage]
+    seconds = layers_s * share + values[at.stage_token + stage * at.tokens + tokens]
+    if stage == at.stages - 1:
+        seconds += values[at.sample + sampled]
+    return float(max(seconds, values[at.floor + kind] * share) + values[at.extra + kind])

@@ -8,11 +8,13 @@ from simulator.kernel.jit import kernel
 from simulator.kernel.records import ROUTE
 
 IGNORES_STATE = True
+STATE_PER_SESSION = False
+STATE_PER_CONTENT = False
 
 
 @kernel(ROUTE)
-def route(state: Any, replicas: Any, requests: Any, request: int) -> int:
+def route(state: Any, replicas: Any, requests: Any, contents: Any, request: int) -> int:
     """Returns the next replica of the circle."""
-    chosen = state[0]
-    state[0] = (chosen + 1) % len(replicas)
+    chosen = state[1]
+    state[1] = (chosen + 1) % len(replicas)
     return int(chosen)

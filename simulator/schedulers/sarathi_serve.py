@@ -14,27 +14,31 @@ from simulator.kernel.records import NOBODY, SCHEDULE, Record
 
 WATERMARK = 0.01
 COUNTABLE = True
+CACHES = False
+CHUNKS = True
+RESERVES = False
+OWN_MICRO_BATCH = True
 WHOLE_PROMPT = True
 
 
 @kernel(SCHEDULE)
-def schedule(config: Record, replica: Record, requests: Any, running: Any) -> None:
+def schedule(config: Record, replica: Record, requests: Any, running: Any, cache: Any) -> None:
     """Decides one step."""
-    used = continue_decodes(config, replica, requests, running)
+    used = continue_decodes(config, replica, requests, running, cache)
     used = continue_prompts(config, replica, requests, running, used)
-    admit_waiting(config, replica, requests, running, used)
+    admit_waiting(config, replica, requests, running, cache, used)
 
 
 @inner
-def continue_decodes(config: Record, replica: Record, requests: Any, running: Any) -> int:
+def continue_decodes(config: Record, replica: Record, requests: Any, running: Any, cache: Any) -> int:
     """Gives every decode one token, preempting the last running request while blocks lack; returns the tokens used."""
     used = 0
     place = 0
     while place < replica.num_running:
         request = requests[running[place]]
         if request.decoding and not request.exhausted:
-            while place < replica.num_running and not grow(config, replica, request, request.computed_tokens + 1):
-                used -= preempt(config, replica, requests, running, replica.num_running - 1)
+            while place < replica.num_running and not grow(config, replica, request, cache, request.computed_tokens + 1):
+                used -= preempt(config, replica, requests, running, cache, replica.num_running - 1)
             if place < replica.num_running:
                 request.scheduled_tokens = 1
                 used += 1
@@ -56,7 +60,7 @@ def continue_prompts(config: Record, replica: Record, requests: Any, running: An
 
 
 @inner
-def admit_waiting(config: Record, replica: Record, requests: Any, running: Any, used: int) -> None:
+def admit_waiting(config: Record, replica: Record, requests: Any, running: Any, cache: Any, used: int) -> None:
     """Admits from the head of the queue while budget, seats and the blocks of whole prompts are there."""
     while replica.waiting_head != NOBODY and replica.num_running < config.max_num_seqs:
         i = replica.waiting_head
@@ -66,6 +70,6 @@ def admit_waiting(config: Record, replica: Record, requests: Any, running: Any, 
         if tokens <= 0 or request.exhausted or replica.free_blocks - need < config.watermark_blocks:
             return
         admit(replica, requests, running, i)
-        grow(config, replica, request, request.known_tokens)
+        grow(config, replica, request, cache, request.known_tokens)
         request.scheduled_tokens = tokens
         used += tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -20,8 +20,11 @@ class Deployment(Spec):
     dtype: Literal["auto", "bfloat16", "float16"] | None = None
     tensor_parallel_size: PositiveInt = 1
     pipeline_parallel_size: PositiveInt = 1
+    data_parallel_size: PositiveInt = 1
+    pp_layer_partition: tuple[PositiveInt, ...] | None = Field(default=None, strict=False)
     replicas: PositiveInt = 1
     scheduler: str | None = None
+    scheduler_options: dict[str, Any] | None = None
     max_num_batched_tokens: PositiveInt | None = None
     max_num_seqs: PositiveInt | None = None
     block_size: PositiveInt | None = None
@@ -35,11 +38,14 @@ class Deployment(Spec):
     scheduler_reserve_full_isl: bool | None = None
     cudagraph_mode: GraphMode | None = None
     router: str | None = None
+    api_server_s_per_request: float = Field(default=0.0, ge=0)
+    api_server_s_per_prompt_token: float = Field(default=0.0, ge=0)
+    detokenize_s_per_token: float = Field(default=0.0, ge=0)
 
     @property
     def gpus_per_replica(self) -> int:
         """The GPUs that one replica occupies."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
     def gpus(self) -> int:
@@ -56,8 +62,11 @@ class Resolved(Spec):
     dtype: Literal["bfloat16", "float16"]
     tensor_parallel_size: PositiveInt
     pipeline_parallel_size: PositiveInt
+    data_parallel_size: PositiveInt
+    pp_layer_partition: tuple[PositiveInt, ...] | None = Field(strict=False)
     replicas: PositiveInt
     scheduler: str
+    scheduler_options: dict[str, Any]
     max_num_batched_tokens: PositiveInt
     max_num_seqs: PositiveInt
     block_size: PositiveInt
@@ -71,11 +80,14 @@ class Resolved(Spec):
     scheduler_reserve_full_isl: bool
     cudagraph_mode: GraphMode
     router: str
+    api_server_s_per_request: float = Field(ge=0)
+    api_server_s_per_prompt_token: float = Field(ge=0)
+    detokenize_s_per_token: float = Field(ge=0)
 
     @property
     def gpus_per_replica(self) -> int:
         """The GPUs that one replica occupies."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
     def gpus(self) -> int:

@@ -22,6 +22,7 @@ class Model(Spec):
     head_dim: PositiveInt
     vocab_size: PositiveInt
     max_position_embeddings: PositiveInt
+    num_local_experts: PositiveInt | None = None
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     qk_norm: bool = False
