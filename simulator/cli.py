@@ -17,7 +17,7 @@ from simulator.spec.slo import TERMS
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from simulator.run import Outcome
+    from simulator.outcome import Outcome
     from simulator.traffic import Traffic
 
     Writer = Callable[[TextIO, Outcome, Traffic], tuple[str, ...]]

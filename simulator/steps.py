@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from simulator.kernel.journal import ADMITTED, FINISHED, PREEMPTED, SCHEDULED
 
 if TYPE_CHECKING:
-    from simulator.run import Outcome, StepLog
+    from simulator.outcome import Outcome, StepLog
     from simulator.traffic import Traffic
 
 TIMES, SIZES = ("sched_s", "start_s", "end_s"), ("tokens", "kv_tokens")

@@ -18,7 +18,7 @@ from simulator.kernel.journal import ADMITTED, PREEMPTED, SCHEDULED
 from simulator.steps import entries_by_step, step_numbers
 
 if TYPE_CHECKING:
-    from simulator.run import Outcome
+    from simulator.outcome import Outcome
     from simulator.traffic import Traffic
 
 # Beyond this a viewer takes minutes to load the file.

@@ -12,14 +12,25 @@ from numpy.typing import NDArray
 from simulator import catalog
 from simulator.kernel.jit import INTERPRETED, ready
 from simulator.kernel.records import NOBODY, REPLICA, REQUEST
+from simulator.resolve import resolve
 from simulator.routers import OWN
 from simulator.run import prepare, simulate
+from simulator.spec.deployment import Deployment
 from simulator.traffic import Traffic
 from tests.conformance.contract import check, modules
-from tests.invariants.cases import LINEAR, resolved
 
 ROUTERS = modules("routers")
 ATTRIBUTES = {"IGNORES_STATE": bool, "STATE_PER_SESSION": bool, "STATE_PER_CONTENT": bool}
+FLEET = {
+    "model": "meta-llama/Llama-3.1-8B",
+    "engine": "vllm-0.19",
+    "device": "H200-SXM",
+    "replicas": 4,
+    "num_gpu_blocks_override": 300,
+    "max_num_seqs": 4,
+    "max_model_len": 512,
+}
+LINEAR = ({"source": "linear", "base_s": 5e-3, "per_token_s": 2e-5, "per_kv_token_s": 1e-9},)
 SESSIONS, CONTENTS, BLOCKS, BLOCK = 7, 30, 6, 16
 
 
@@ -109,13 +120,13 @@ def test_it_ignores_state_where_it_says_so(name: str, module: ModuleType) -> Non
 def test_a_fleet_behind_it_serves_everybody(name: str, module: ModuleType) -> None:
     rng = np.random.default_rng(0)
     traffic = Traffic(
-        arrival_s=np.cumsum(rng.exponential(0.02, 300)),
-        prompt_tokens=rng.integers(1, 400, 300),
-        output_tokens=rng.integers(1, 60, 300),
-        priority=np.zeros(300, dtype=np.int64),
-        rate_rps=50.0,
+        arrival_s=np.cumsum(rng.exponential(0.005, 100)),
+        prompt_tokens=rng.integers(1, 400, 100),
+        output_tokens=rng.integers(1, 40, 100),
+        priority=np.zeros(100, dtype=np.int64),
+        rate_rps=200.0,
     )
-    prepared = prepare(resolved(replicas=4, router=name, num_gpu_blocks_override=300, max_num_seqs=32), LINEAR)
+    prepared = prepare(resolve(Deployment.parse({**FLEET, "router": name}), "deployment"), LINEAR)
     outcome, again = (simulate(prepared, traffic) for _ in range(2))
     assert np.isfinite(outcome.finished_at).all()
     assert (outcome.first_scheduled_at >= outcome.arrived_at).all()
