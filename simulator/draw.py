@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from simulator import catalog, lengths
 from simulator.arrivals import generating, process
 from simulator.errors import InputError
-from simulator.spec.workload import Arrival, Lengths, Workload
+from simulator.spec.distributions import Lengths
+from simulator.spec.workload import Arrival, Workload
 from simulator.traces import Trace, _blocks, reader
 from simulator.traffic import Traffic
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from simulator import lengths
 from simulator.draw import STREAMS, _stream, draw, own_rate
 from simulator.errors import InputError
-from simulator.spec.workload import Lengths, Workload
+from simulator.spec.distributions import Lengths
+from simulator.spec.workload import Workload
 from simulator.traces import _blocks
 from simulator.traffic import Traffic
 
