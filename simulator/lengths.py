@@ -45,7 +45,8 @@ def seconds(wait: Wait, u: Floats) -> Floats:
         return drawn
     if wait.lognormal is not None:
         form = wait.lognormal
-        return np.exp(np.minimum(np.log(form.median) + form.sigma * _normals(u), np.log(form.max)))
+        logarithm: Floats = np.minimum(np.log(form.median) + form.sigma * _normals(u), np.log(form.max))
+        return np.exp(logarithm)
     assert wait.quantiles is not None, "Wait has exactly one form"
     return np.interp(100 * u, wait.quantiles.percent, wait.quantiles.seconds)
 
