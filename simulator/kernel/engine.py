@@ -14,7 +14,6 @@ from simulator.kernel import gaps, journal, loop, packed
 from simulator.kernel.jit import INTERPRETED, ready
 from simulator.kernel.pricelist import PriceList
 from simulator.kernel.records import (
-    AWAITED,
     BLOCK,
     BY_CONTENT,
     CANCELLED,
@@ -29,7 +28,6 @@ from simulator.kernel.records import (
     OUTCOME,
     OWN_BLOCKS,
     PEAK,
-    REFUSED,
     REJECTED,
     REPLICA,
     REQUEST,
@@ -294,7 +292,8 @@ def _requests(
     rejected = (total > limits.max_model_len) | (blocks > limits.kv_blocks - limits.watermark_blocks)
     if limits.longest_prompt is not None:
         rejected |= total > limits.longest_prompt
-    requests["status"] = np.where(rejected, np.where(follows, REFUSED, REJECTED), np.where(follows, AWAITED, WAITING))
+    requests["status"] = np.where(rejected, REJECTED, WAITING)
+    requests["follows"] = follows
     return requests, outcomes, rejected
 
 
@@ -327,6 +326,7 @@ def _configure(world: World, limits: Limits, fleet: Fleet, content: Any, stop: S
         and limits.group == 1
         and not fleet.frontend.detokenize_s,
         "whole_prompt": limits.whole_prompt,
+        "followers": bool(world.requests["follows"].any()),
         "recording": record,
         "api_s_per_request": fleet.frontend.api_s_per_request,
         "api_s_per_token": fleet.frontend.api_s_per_token,

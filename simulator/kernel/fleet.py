@@ -9,7 +9,7 @@ from simulator.kernel import counters
 from simulator.kernel.blocks import release, stand_up
 from simulator.kernel.events import ARRIVE, CANCEL, DELIVER, KINDS, ended, pop, push
 from simulator.kernel.jit import inner, merged
-from simulator.kernel.records import AWAITED, CANCELLED, FINISHED, NOBODY, REJECTED, RUNNING, WAITING
+from simulator.kernel.records import CANCELLED, FINISHED, NOBODY, REJECTED, RUNNING
 from simulator.kernel.waiting import enqueue, unlink
 
 
@@ -28,7 +28,7 @@ def next_event(world: Any) -> float:
 @inner
 def passes(request: Any) -> bool:
     """Returns whether a request does not arrive by itself, or is refused with nobody waiting for its end."""
-    return bool(request.status >= AWAITED or (request.status == REJECTED and request.follower == NOBODY))
+    return bool(request.follows or (request.status == REJECTED and request.follower == NOBODY))
 
 
 @inner
@@ -53,7 +53,6 @@ def happen(world: Any, route: Any, now: float) -> None:
             deliver(world, route, i, now)
         elif kind == ARRIVE:
             requests[i].arrived_at = now
-            requests[i].status = WAITING if requests[i].status == AWAITED else REJECTED
             arrive(world, route, i, now)
     else:
         clock.arriving += 1

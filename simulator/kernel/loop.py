@@ -43,7 +43,7 @@ def run(world: Any, schedule: Any, route: Any) -> int:
             continue
         if config.recording and journal.nearly_full(world):
             return JOURNAL_FULL
-        status = turn(world, schedule, first, now, outside)
+        status = turn(world, schedule, first, now)
         if status != DONE:
             return status
         if clock.held_first != NOBODY:
@@ -77,7 +77,7 @@ def hopeless(world: Any, now: float) -> bool:
 
 
 @merged
-def turn(world: Any, schedule: Any, first: int, now: float, outside: float) -> int:
+def turn(world: Any, schedule: Any, first: int, now: float) -> int:
     """Lets a group of engines land what is due and decide one step; returns DONE, OUT_OF_TABLE or BARREN."""
     config, lead = world.config[0], world.replicas[first]
     if lead.in_flight > 0:
@@ -91,7 +91,7 @@ def turn(world: Any, schedule: Any, first: int, now: float, outside: float) -> i
         lead.wake_at = math.inf
         return DONE
     if config.leaps and lead.num_waiting == 0 and world.lanes[first].partial == NOBODY and world.lanes[first].decodes > 0:
-        now = leap(world, first, now, outside)
+        now = leap(world, first, now, undisturbed(world, first))
     scheduled, preempted = 0, 0
     for r in range(first, first + config.group):
         status = decide(world, schedule, r, now)
@@ -116,6 +116,17 @@ def turn(world: Any, schedule: Any, first: int, now: float, outside: float) -> i
             # A request that could only preempt itself ends the step; the next one may go on without it.
             lead.wake_at = math.inf
     return BARREN if lead.barren > MOST_BARREN_STEPS else DONE
+
+
+@merged
+def undisturbed(world: Any, first: int) -> float:
+    """Returns until when no request can arrive: where requests follow others, not before another engine moves on."""
+    until = fleet.next_event(world)
+    if world.config[0].followers:
+        for r in range(len(world.replicas)):
+            if r != first:
+                until = min(until, world.replicas[r].wake_at)
+    return float(until)
 
 
 @merged

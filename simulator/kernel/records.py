@@ -12,8 +12,6 @@ from numba import from_dtype, types
 
 Record = Any
 WAITING, RUNNING, FINISHED, REJECTED, CANCELLED = 0, 1, 2, 3, 4
-# Of a request that follows another one, until it arrives: whether it will wait then, or be refused.
-AWAITED, REFUSED = 5, 6
 NOBODY = -1
 # What a prefix cache can find: nothing, what a preempted request left behind itself, or any block by its content.
 NO_CACHE, OWN_BLOCKS, BY_CONTENT = 0, 1, 2
@@ -39,6 +37,7 @@ CONFIG = np.dtype(
         ("counters", "i8"),  # the policy lets steps be decided from counters alone
         ("leaps", "i8"),  # stretches of pure decode are skipped
         ("whole_prompt", "i8"),  # a prompt's blocks are all taken at its admission
+        ("followers", "i8"),  # some requests arrive after the end of others
         ("recording", "i8"),  # every step is written to the journal
         ("api_s_per_request", "f8"),
         ("api_s_per_token", "f8"),
@@ -73,6 +72,7 @@ REQUEST = np.dtype(
         ("decoding", "i1"),  # has sampled since it was last admitted
         ("exhausted", "i1"),  # all of its tokens are in flight: there is nothing left to schedule
         ("lane", "i1"),  # the micro-batch that it belongs to
+        ("follows", "i1"),  # arrives after the end of another one
         ("admitted", "i1"),  # in the step that is being decided
         ("preemptions", "i4"),
         ("priority", "i4"),
