@@ -28,15 +28,15 @@ def note(world: Any, kind: int, step: int, i: int, amount: int) -> None:
 def nearly_full(world: Any) -> bool:
     """Returns whether the next turn of a group might not find room."""
     config = world.config[0]
-    return bool(
-        world.clock[0].written + room_for_a_turn(config.group, config.steps_in_flight, config.max_num_seqs) > len(world.journal)
-    )
+    return bool(world.clock[0].written + _room(config.group, config.steps_in_flight, config.max_num_seqs) > len(world.journal))
 
 
-@inner
 def room_for_a_turn(group: int, steps_in_flight: int, seats: int) -> int:
     """Returns a bound on the entries of one turn: who finishes, takes part, is admitted or must go, and every stage."""
     return group * (4 * seats + 1 + steps_in_flight)
+
+
+_room = inner(room_for_a_turn)
 
 
 @merged
