@@ -43,7 +43,7 @@ def run(world: Any, schedule: Any, route: Any) -> int:
             continue
         if config.recording and journal.nearly_full(world):
             return JOURNAL_FULL
-        status = turn(world, schedule, first, now, outside)
+        status = turn(world, schedule, route, first, now, outside)
         if status != DONE:
             return status
         if clock.held_first != NOBODY:
@@ -77,13 +77,15 @@ def hopeless(world: Any, now: float) -> bool:
 
 
 @merged
-def turn(world: Any, schedule: Any, first: int, now: float, outside: float) -> int:
+def turn(world: Any, schedule: Any, route: Any, first: int, now: float, outside: float) -> int:
     """Lets a group of engines land what is due and decide one step; returns DONE, OUT_OF_TABLE or BARREN."""
     config, lead = world.config[0], world.replicas[first]
     if lead.in_flight > 0:
         if now >= oldest_end(world, first):
             for r in range(first, first + config.group):
                 land(world, r)
+            if world.clock[0].held_first != NOBODY:
+                fleet.ask_again(world, route, now)
         elif lead.in_flight == config.steps_in_flight:
             lead.wake_at = oldest_end(world, first)
             return DONE

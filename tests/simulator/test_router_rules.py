@@ -228,9 +228,13 @@ def test_the_fleet_holds_what_deferred_keeps_back() -> None:
         priority=np.zeros(60, dtype=np.int64),
         rate_rps=500.0,
     )
-    deployment = Deployment.parse({**DEPLOYMENT, "router": "deferred", "max_num_seqs": 4})
-    outcome = simulate(prepare(resolve(deployment), LINEAR), requests, record_steps=True)
-    assert np.isfinite(outcome.finished_at).all()
-    assert outcome.steps is not None
-    assert outcome.steps.steps["num_waiting"].max() == 0, "nobody is left over when an engine decides"
-    assert outcome.steps.steps["num_running"].max() == 4
+    queue_s = {}
+    for router in ("deferred", "least_outstanding"):
+        deployment = Deployment.parse({**DEPLOYMENT, "router": router, "max_num_seqs": 4})
+        outcome = simulate(prepare(resolve(deployment), LINEAR), requests, record_steps=True)
+        assert np.isfinite(outcome.finished_at).all()
+        assert outcome.steps is not None and outcome.steps.steps["num_running"].max() == 4
+        # Nobody is left over when an engine decides, and no seat is empty while somebody waits for another.
+        assert (outcome.steps.steps["num_waiting"].max() == 0) == (router == "deferred")
+        queue_s[router] = (outcome.first_scheduled_at - outcome.arrived_at).mean()
+    assert queue_s["deferred"] < queue_s["least_outstanding"]
