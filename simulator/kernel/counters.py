@@ -58,7 +58,7 @@ def decide(world: Any, r: int, now: float) -> bool:
     return True
 
 
-@inner
+@merged
 def carry_on(world: Any, r: int, i: int, tokens: int, now: float) -> None:
     """Gives request `i` its tokens in the step, and enters its full blocks in the prefix cache."""
     request = world.requests[i]
@@ -68,7 +68,7 @@ def carry_on(world: Any, r: int, i: int, tokens: int, now: float) -> None:
     give(world, r, i, tokens, now)
 
 
-@inner
+@merged
 def admit_waiting(world: Any, r: int, now: float) -> None:
     """Admits from the head of the queue until the budget, the seats or the blocks end."""
     config, replica, step = world.config[0], world.replicas[r], world.steps[r]

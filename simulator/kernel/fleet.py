@@ -40,7 +40,7 @@ def unfinished(world: Any) -> bool:
     return bool(world.clock[0].held_first != NOBODY)
 
 
-@inner
+@merged
 def happen(world: Any, route: Any, now: float) -> None:
     """Lets the next thing happen."""
     clock, requests = world.clock[0], world.requests
@@ -60,7 +60,7 @@ def happen(world: Any, route: Any, now: float) -> None:
         arrive(world, route, clock.arriving - 1, now)
 
 
-@inner
+@merged
 def arrive(world: Any, route: Any, i: int, now: float) -> None:
     """Lets request `i` reach the API server, from which it goes on to the router."""
     config, clock, request = world.config[0], world.clock[0], world.requests[i]
@@ -77,7 +77,7 @@ def arrive(world: Any, route: Any, i: int, now: float) -> None:
         deliver(world, route, i, now)
 
 
-@inner
+@merged
 def deliver(world: Any, route: Any, i: int, now: float) -> None:
     """Routes request `i`, or keeps it in front of the fleet behind those that are kept already."""
     clock, requests = world.clock[0], world.requests
@@ -97,7 +97,7 @@ def deliver(world: Any, route: Any, i: int, now: float) -> None:
     clock.held_last = i
 
 
-@inner
+@merged
 def bind(world: Any, i: int, r: int, now: float) -> None:
     """Puts request `i` in the queue of an engine, and wakes its group where it can decide."""
     config, replica = world.config[0], world.replicas[r]

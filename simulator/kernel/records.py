@@ -230,7 +230,8 @@ PRICE_AT = np.dtype(
                 *("token", "tokens", "sample", "samples", "floor", "extra"),
                 *("decode", "decode_columns", "decode_batches", "decode_kvs", "batch_slots", "decode_kv_slots"),
                 *("prefill", "prefill_columns", "prefill_chunks", "prefill_kvs", "chunk_slots", "prefill_kv_slots"),
-                *("stages", "stage_share", "stage_token", "kv_quantum", "merged_prefill", "last_decode_kv", "last_prefill_kv"),
+                *("stages", "stage_share", "stage_token", "kv_quantum", "merged_prefill"),
+                *("last_batch", "last_decode_kv", "last_prefill_kv"),
             )
         ),
         ("prefill_factor", "f8"),
@@ -254,9 +255,7 @@ CACHE_TYPE = _NamedTupleType((_I, _I2, from_dtype(BLOCK)[:, ::1], types.int64[:,
 
 # schedule(config, replica, requests, running, cache): sets scheduled_tokens, grows and releases blocks, moves requests
 # between running[:replica.num_running] and the waiting list.
-SCHEDULE = types.void(
-    from_dtype(CONFIG), from_dtype(REPLICA), from_dtype(REQUEST)[::1], types.int64[::1], CACHE_TYPE
-)
+SCHEDULE = types.void(from_dtype(CONFIG), from_dtype(REPLICA), from_dtype(REQUEST)[::1], types.int64[::1], CACHE_TYPE)
 # route(state, replicas, requests, contents, request) -> engine, or NOBODY; state is the router's own memory.
 ROUTE = types.int64(types.int64[::1], from_dtype(REPLICA)[::1], from_dtype(REQUEST)[::1], types.int64[::1], types.int64)
 

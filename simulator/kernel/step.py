@@ -93,7 +93,7 @@ def price(world: Any, r: int) -> float:
         return 0.0
     if step.tokens >= prices.at[0].tokens or step.sampled >= prices.at[0].samples:
         return OUT_OF_TABLE
-    if step.decodes > 0 and step.kv_sum > step.decodes * prices.at[0].last_decode_kv:
+    if step.decodes > prices.at[0].last_batch or step.kv_sum > step.decodes * prices.at[0].last_decode_kv:
         return OUT_OF_TABLE
     if prices.at[0].merged_prefill and step.chunks > 0:
         if step.rounded_kv > prices.at[0].last_prefill_kv:
