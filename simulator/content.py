@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 
 Ints = NDArray[np.int64]
+# Blocks that are numbered at a time.
+PORTION = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +53,20 @@ class Content:
             row = int(np.argmax(recorded > most))
             allowed = f"at most {most[row]} for its {known[row]} tokens in blocks of {size} (block_size of the deployment)"
             raise InputError(f"workload.trace (blocks of request {row})", int(recorded[row]), allowed)
-        starts, request, place = _spread((prompt_tokens + output_tokens) // block_size)
-        last_token = (place + 1) * block_size - 1
-        inside = last_token // size
-        shared = (last_token < known[request]) & (inside < recorded[request])
+        counts = (prompt_tokens + output_tokens) // block_size
+        common = np.minimum(known, recorded * size) // block_size
+        starts, ids = _running(counts), np.empty(int(counts.sum()), np.int64)
         # As many blocks end inside a recorded one at most; which of them it is, makes the id.
         parts = -(-size // block_size)
-        found = self.ids[(self.starts[request] + inside)[shared]]
-        first = (inside[shared] * size) // block_size
-        ids = np.empty(len(request), np.int64)
-        ids[shared] = found * parts + (place[shared] - first)
-        ids[~shared] = (int(self.ids.max(initial=-1)) + 1) * parts + np.arange(int((~shared).sum()))
+        own = _running(counts - common)[:-1] + (int(self.ids.max(initial=-1)) + 1) * parts - common
+        for rows in _portions(starts):
+            request, place = _places(counts, rows)
+            numbers = own[request] + place
+            told = np.flatnonzero(place < common[request])
+            request, place = request[told], place[told]
+            inside = ((place + 1) * block_size - 1) // size
+            numbers[told] = self.ids[self.starts[request] + inside] * parts + (place - inside * size // block_size)
+            ids[starts[rows.start] : starts[rows.stop]] = numbers
         return Content(ids, starts, block_size)
 
 
@@ -78,26 +85,39 @@ class Texts:
     def blocks(self, prompt_tokens: Ints, output_tokens: Ints, block_size: int) -> Content:
         """Returns the ids of the blocks of `block_size` tokens that prompt and output of each request fill."""
         counts = (prompt_tokens + output_tokens) // block_size
-        starts, request, place = _spread(counts)
-        common = self.shared_tokens // block_size
-        group_start = _starts(self.group, common)
-        text_start = _starts(self.text, np.maximum(counts - common, 0)) + int(group_start.max(initial=0))
-        of_group = place < common[request]
-        group_at = group_start[np.maximum(self.group, 0)][request]
-        text_at = text_start[self.text][request] - common[request]
-        return Content(np.where(of_group, group_at, text_at) + place, starts, block_size)
+        starts, common = _running(counts), self.shared_tokens // block_size
+        group_first = _numbers(self.group, common)
+        text_first = _numbers(self.text, np.maximum(counts - common, 0)) + group_first[-1]
+        group_at, text_at = group_first[np.maximum(self.group, 0)], text_first[self.text] - common
+        ids = np.empty(starts[-1], np.int64)
+        for rows in _portions(starts):
+            request, place = _places(counts, rows)
+            of_group = place < common[request]
+            ids[starts[rows.start] : starts[rows.stop]] = np.where(of_group, group_at[request], text_at[request]) + place
+        return Content(ids, starts, block_size)
 
 
-def _spread(counts: Ints) -> tuple[Ints, Ints, Ints]:
-    """Returns starts[n + 1] of runs of so many items, and for each item its run and its place in it."""
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    run = np.repeat(np.arange(len(counts)), counts)
-    return starts, run, np.arange(len(run)) - starts[run]
+def _running(counts: Ints) -> Ints:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _starts(key: Ints, needed: Ints) -> Ints:
+def _portions(starts: Ints) -> Iterator[slice]:
+    """Yields stretches of requests of about a million blocks, so that working arrays stay small."""
+    ends = np.searchsorted(starts, np.arange(PORTION, starts[-1] + PORTION, PORTION))
+    edges = np.unique(np.concatenate([[0], np.minimum(ends, len(starts) - 1)])).tolist()
+    yield from (slice(first, last) for first, last in pairwise(edges))
+
+
+def _places(counts: Ints, rows: slice) -> tuple[Ints, Ints]:
+    """Returns for each block of a stretch of requests its request and its place in it."""
+    held = counts[rows]
+    request = np.repeat(np.arange(rows.start, rows.stop), held)
+    return request, np.arange(len(request)) - np.repeat(np.cumsum(held) - held, held)
+
+
+def _numbers(key: Ints, needed: Ints) -> Ints:
     """Returns where the numbers of each key begin when each gets as many as the neediest of its requests; the total last."""
     most = np.zeros(int(key.max(initial=-1)) + 1, np.int64)
     held = key >= 0
     np.maximum.at(most, key[held], needed[held])
-    return np.concatenate([[0], np.cumsum(most)]).astype(np.int64)
+    return _running(most)

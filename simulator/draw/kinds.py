@@ -74,10 +74,12 @@ def _kind(name: str, share: float, lengths: Kind, workload: Workload, field: str
     field = "workload" if lengths is workload else field
     prefix = (own and own.prefix) or lengths.prefix
     sessions = (own and own.sessions) or lengths.sessions
+    most = (own or workload).max_context_tokens
     patience = patience_of(workload, name)
     if lengths.preset is None:
-        assert lengths.prompt_tokens is not None and lengths.output_tokens is not None, "a Kind with an origin has both"
-        return DrawnKind(patience, share, lengths.prompt_tokens, lengths.output_tokens, lengths.copula_rho, prefix, sessions)
+        prompt, output = lengths.prompt_tokens, lengths.output_tokens
+        assert prompt is not None and output is not None, "a Kind with an origin has both"
+        return DrawnKind(patience, share, prompt, output, lengths.copula_rho, prefix, _cut(sessions, most, field))
     refuse_rho(lengths, field, "preset")
     preset = catalog.preset(lengths.preset, f"{field}.preset")
     return DrawnKind(
@@ -87,5 +89,14 @@ def _kind(name: str, share: float, lengths: Kind, workload: Workload, field: str
         output_tokens=preset.output_tokens,
         copula_rho=preset.copula_rho,
         prefix=prefix or preset.prefix,
-        sessions=sessions or preset.sessions,
+        sessions=_cut(sessions or preset.sessions, most, field),
     )
+
+
+def _cut(sessions: Sessions | None, max_context_tokens: int | None, field: str) -> Sessions | None:
+    """Returns the sessions with another limit on their context; None leaves them theirs."""
+    if max_context_tokens is None:
+        return sessions
+    if sessions is None:
+        raise InputError(f"{field}.max_context_tokens", max_context_tokens, "none without sessions, whose context it cuts")
+    return sessions.model_copy(update={"max_context_tokens": max_context_tokens})

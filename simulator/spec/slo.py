@@ -150,6 +150,8 @@ def _flat(data: Mapping[Any, Any], field: str) -> Iterator[tuple[str, Any]]:
 
 
 def _unknown_term(field: str, name: str, limit: object) -> InputError:
-    if re.sub(r"_(ms|us)$", "_s", name) in (*TERMS, *REQUEST_LIMITS):
-        return InputError(f"{field}.{name}".lstrip("."), limit, f"seconds, as {re.sub(r'_(ms|us)$', '_s', name)}")
+    of, dot, term = name.rpartition(OF_CLASS)
+    in_seconds = re.sub(r"_(ms|us)$", "_s", term)
+    if in_seconds in (*TERMS, *REQUEST_LIMITS):
+        return InputError(f"{field}.{name}".lstrip("."), limit, f"seconds, as {of}{dot}{in_seconds}")
     return unknown_name(f"{field}.{name} (unknown term)".lstrip("."), limit, (*TERMS, *REQUEST_LIMITS))

@@ -87,7 +87,8 @@ class Preset(Spec):
 class Kind(Spec):
     """What requests of one kind are; `deadline_s` is when the operator drops an unfinished one, in seconds after its arrival.
 
-    `priority`: the lower goes first. `prefix` and `sessions` replace those of the preset.
+    `priority`: the lower goes first. `prefix` and `sessions` replace those of the preset; `max_context_tokens` replaces that
+    of the sessions, also where they are a preset's.
     """
 
     preset: str | None = None
@@ -96,6 +97,7 @@ class Kind(Spec):
     copula_rho: float = Field(default=0.0, gt=-1, lt=1)
     prefix: Prefix | None = None
     sessions: Sessions | None = None
+    max_context_tokens: PositiveInt | None = Field(default=None, ge=2)
     priority: int | None = None
     deadline_s: PositiveFloat | None = None
     cancellation: Cancellation | None = None
@@ -198,7 +200,7 @@ class Workload(Kind):
 
 def _refuse_with_trace(kind: Kind, where: str, also: tuple[str, ...]) -> None:
     """Raises InputError for what a trace says already: what is in its prompts, and which turns follow which."""
-    for name in ("prefix", "sessions", *also):
+    for name in ("prefix", "sessions", "max_context_tokens", *also):
         value = getattr(kind, name)
         if value is not None:
             shown = value.model_dump(exclude_none=True) if isinstance(value, Spec) else value
