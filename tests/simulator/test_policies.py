@@ -118,7 +118,7 @@ def test_what_never_fits_a_step_is_rejected(scheduler: str) -> None:
 
 def test_sarathi_fills_tiles_with_one_prompts_chunk() -> None:
     requests: Requests = ((0, 20, 9), (0.5, 600, 1), (0.6, 30, 1))
-    knobs = {"max_num_batched_tokens": 300, "max_model_len": 1024}
+    knobs: dict[str, Any] = {"max_num_batched_tokens": 300, "max_model_len": 1024}
     tiles = play("sarathi", requests, **knobs)
     # One decode and 255 tokens of the chunk are two tiles of 128; the third request waits for its turn.
     assert tiles.steps[:4] == [{0: 20}, {0: 1, 1: 255}, {0: 1, 1: 255}, {0: 1, 1: 90}]
@@ -195,7 +195,7 @@ def test_sglang_reserves_what_running_requests_are_expected_to_make() -> None:
     two: Requests = ((0, 100, 200), (0.5, 100, 200))
     # 100 + 0.7 x 199 and 100 + 200 are less than 700 tokens; with 0.07 expected of the first, less than 500.
     assert set(play("sglang", two, block_size=1, blocks=700).steps[1]) == {1}
-    tight = {"block_size": 1, "blocks": 400}
+    tight: dict[str, Any] = {"block_size": 1, "blocks": 400}
     assert set(play("sglang", two, **tight).steps[1]) == {0}
     eager = play("sglang", two, {"schedule_conservativeness": 0.1}, block_size=1, blocks=420)
     assert set(eager.steps[1]) == {1} and eager.outcome.preemptions.sum() > 0

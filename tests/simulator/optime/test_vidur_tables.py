@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from simulator.errors import Infeasible, InputError
-from simulator.kernel.pricing import layer_seconds, merged_seconds, stage_seconds
+from simulator.kernel.pricelist import Floats, Ints
 from simulator.optime.sources import vidur_tables
 from simulator.resolve import resolve
 from simulator.run import Prepared, prepare, simulate
@@ -63,14 +63,28 @@ def prepared(path: Path, **knobs: Any) -> Prepared:
 
 
 def price(found: Prepared, stage: int, chunks: list[tuple[int, int]], decodes: list[int]) -> float:
-    """Returns a stage's seconds for chunks (tokens, computed before) and decodes (KV, the new token counted)."""
+    """Returns a stage's seconds for chunks (tokens, computed before) and decodes (KV, the new token counted).
+
+    By the price list's own rules, at its knots: every point of the table is one.
+    """
+    costs = found.price_list
+    assert costs.merged_prefill and costs.kv_quantum == 64
     tokens = sum(chunk for chunk, _ in chunks) + len(decodes)
-    squares = sum(chunk * chunk for chunk, _ in chunks)
-    rounded = sum(-(-before // 64) * 64 for _, before in chunks)
-    prices = found.prices
-    chunks_s = merged_seconds(prices, len(chunks), squares, rounded) if chunks else 0.0
-    layers = layer_seconds(prices, tokens, len(chunks), chunks_s, len(decodes), sum(decodes))
-    return float(stage_seconds(prices, stage, layers, tokens, len(chunks), len(decodes), len(decodes)))
+    layers = costs.token_s[(2 if decodes else 1) if chunks else 0, tokens]
+    if chunks:
+        chunk = round(sum(chunk * chunk for chunk, _ in chunks) ** 0.5)
+        before = sum(-(-before // 64) * 64 for _, before in chunks)
+        factor = costs.prefill_factor if len(chunks) > 1 else 1.0
+        layers += factor * at(costs.prefill_s, costs.prefill_chunk, costs.prefill_kv, chunk, before)
+    if decodes:
+        mean = -(-(sum(decodes) // len(decodes)) // 64) * 64
+        layers += at(costs.decode_s, costs.decode_batch, costs.decode_kv, len(decodes), mean)
+    return float(costs.stage_share[stage] * layers + costs.stage_token_s[stage, tokens])
+
+
+def at(table: Floats, rows: Ints, columns: Ints, row: int, column: int) -> float:
+    """Returns the table's value at two knots."""
+    return float(table[rows.tolist().index(row), columns.tolist().index(column)])
 
 
 def by_hand(table: Table, stage: int, chunks: list[tuple[int, int]], decodes: list[int]) -> float:
@@ -145,9 +159,9 @@ def test_recorded_compositions_have_vidurs_stage_times() -> None:
         for row in rows.itertuples(index=False):
             chunks = [part.split(":") for part in str(row[4]).split(";") if part]
             decodes = [int(kv) for kv in str(row[5]).split(";") if kv]
-            seconds = price(found, int(row.stage), [(int(chunk), int(kv)) for kv, chunk in chunks], decodes)
+            seconds = price(found, int(str(row.stage)), [(int(chunk), int(kv)) for kv, chunk in chunks], decodes)
             # A point's own operators were printed to ten digits.
-            assert seconds == pytest.approx(float(row.stage_time_s), rel=1e-9), (name, row)
+            assert seconds == pytest.approx(float(str(row.stage_time_s)), rel=1e-9), (name, row)
             compared += 1
     assert compared == len(points) > 300
 
