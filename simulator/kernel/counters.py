@@ -246,4 +246,12 @@ def countable(world: Any, r: int) -> bool:
         if config.pipeline_stages > 1 and (request.decoding or config.own_micro_batch):
             if request.last_step < replica.launched - replica.in_flight:
                 return False
+        if config.pipeline_stages > 1 and request.in_flight > request.decoding:
+            return False
+    # One that was preempted with a token in flight may sample it once more before it lands.
+    i = replica.waiting_head if config.pipeline_stages > 1 else NOBODY
+    while i != NOBODY and world.requests[i].preemptions > 0:
+        if world.requests[i].in_flight > 0:
+            return False
+        i = world.requests[i].next
     return partials <= 1 or config.own_micro_batch > 0
