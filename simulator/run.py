@@ -172,6 +172,7 @@ def _simulate(
         schedule=prepared.policy.schedule,
         route=prepared.router.route,
         memory=_memory(prepared.router, prepared.limits, traffic),
+        always_chooses=prepared.router.IGNORES_STATE,
         seed=traffic.seed,
         frontend=prepared.frontend,
     )

@@ -80,7 +80,8 @@ def admit_waiting(world: Any, r: int, now: float) -> None:
     ):
         i = replica.waiting_head
         request = world.requests[i]
-        hit = prefix.found(config, replica, request, world.cache)
+        # Nobody else can find a block here: content is told apart by the policy alone.
+        hit = prefix.found(config, replica, request, world.cache) if request.preemptions > 0 else 0
         begun = hit * config.block_size
         tokens = min(request.known_tokens - begun, config.max_num_batched_tokens - step.tokens)
         taken = request.known_tokens if config.whole_prompt else begun + tokens
@@ -88,7 +89,8 @@ def admit_waiting(world: Any, r: int, now: float) -> None:
         if request.exhausted or filled(config, must_fit) > replica.free_blocks - config.watermark_blocks:
             return
         sit_down(world, r, i)
-        prefix.claim(config, replica, world.requests, i, world.cache, hit)
+        if request.preemptions > 0:
+            prefix.claim(config, replica, world.requests, i, world.cache, hit)
         request.blocks = filled(config, taken)
         replica.free_blocks -= request.blocks - hit
         carry_on(world, r, i, tokens, now)

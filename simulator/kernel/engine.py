@@ -84,12 +84,16 @@ class Frontend:
 
 @dataclass(frozen=True)
 class Fleet:
-    """So many equal engines under one batching policy, behind one router with a memory of so many numbers."""
+    """So many equal engines under one batching policy, behind one router with a memory of so many numbers.
+
+    A router that `always_chooses` keeps no request back, so that it need not be asked about a single engine.
+    """
 
     replicas: int
     schedule: Any
     route: Any
     memory: int = 8
+    always_chooses: bool = False
     seed: int = 0
     frontend: Frontend = Frontend()
 
@@ -358,6 +362,7 @@ def _configure(world: World, limits: Limits, fleet: Fleet, content: Any, stop: S
         and not fleet.frontend.detokenize_s,
         "whole_prompt": limits.whole_prompt,
         "followers": bool(world.requests["follows"].any()),
+        "unrouted": fleet.replicas == 1 and fleet.always_chooses,
         "recording": record,
         "api_s_per_request": fleet.frontend.api_s_per_request,
         "api_s_per_token": fleet.frontend.api_s_per_token,

@@ -83,7 +83,9 @@ def deliver(world: Any, route: Any, i: int, now: float) -> None:
     if requests[i].status == CANCELLED:
         return
     r = NOBODY
-    if clock.held_first == NOBODY:
+    if world.config[0].unrouted:
+        r = 0
+    elif clock.held_first == NOBODY:
         r = route(world.router_state, world.replicas, requests, world.cache.contents, i)
     if r != NOBODY:
         bind(world, i, r, now)
