@@ -91,6 +91,8 @@ def admit_waiting(world: Any, r: int, now: float) -> None:
         sit_down(world, r, i)
         if request.preemptions > 0:
             prefix.claim(config, replica, world.requests, i, world.cache, hit)
+        else:
+            request.hit_tokens = 0
         request.blocks = filled(config, taken)
         replica.free_blocks -= request.blocks - hit
         carry_on(world, r, i, tokens, now)
