@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -78,7 +78,8 @@ def run_capacity(scenario: Scenario) -> dict[str, Any]:
 def _capacity_document(scenario: Scenario, prepared: Prepared, found: Capacity, bill: Bill | None) -> dict[str, Any]:
     rate = found.rate_rps
     return {
-        "capacity_rps": {"value": rate.value, "low": rate.low, "high": rate.high, "level": rate.level},
+        "capacity_rps": asdict(rate),
+        "capacity_users": asdict(found.users) if found.users else None,
         "binding": found.binding,
         "saturated_rps": found.saturated_rps,
         "safe_rps": found.safe_rps,

@@ -279,6 +279,9 @@ def show_capacity(console: Console, document: Mapping[str, Any], slo: Mapping[st
         say(deployment_line(document["deployment"]))
     low, high, level = (capacity[name] for name in ("low", "high", "level"))
     say(f"capacity {digits(capacity['value'])} req/s, {100 * level:g} % interval [{digits(low)}, {digits(high)}]")
+    users = document.get("capacity_users")
+    if users is not None:
+        say(f"{digits(users['value'])} users, interval [{digits(users['low'])}, {digits(users['high'])}]")
     say(f"bound by {document['binding']}")
     terms = [term for term in slo or LATENCY_COLUMNS if term in TERMS]
     metrics = [point["metrics"] for point in curve]

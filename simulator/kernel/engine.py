@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import Infeasible
 from simulator.kernel import gaps, journal, loop, packed
-from simulator.kernel.jit import INTERPRETED, ready
+from simulator.kernel.jit import INTERPRETED, entry, passed
 from simulator.kernel.pricelist import PriceList
 from simulator.kernel.records import (
     BLOCK,
@@ -159,7 +159,8 @@ def run(
     world = _world(limits, prices, fleet, requests, outcomes, content, record)
     _configure(world, limits, fleet, content, stop or Stop(), record)
     pages = []
-    while (status := ready(loop.run)(world, ready(fleet.schedule), ready(fleet.route))) == loop.JOURNAL_FULL:
+    schedule, route = passed(fleet.schedule), passed(fleet.route)
+    while (status := entry(loop.run)(world, schedule, route)) == loop.JOURNAL_FULL:
         pages.append(_read(world))
     if record:
         pages.append(_read(world))

@@ -28,6 +28,10 @@ class Spec(BaseModel):
         except ValidationError as error:
             raise first_error(error, cls, field) from None
 
+    def __hash__(self) -> int:
+        # Fields may be mappings, which pydantic's own hash of a frozen model cannot take.
+        return hash(self.canonical())
+
     def canonical(self) -> str:
         """Returns the JSON text that is equal for equal nouns."""
         return self.model_dump_json(exclude_none=False)
