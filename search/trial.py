@@ -12,7 +12,7 @@ from search.fidelity import SCREEN, Fidelity
 from search.objectives import Interval, OperatingPoint
 from search.probe import BEYOND, keeps, worst
 from search.request import SearchRequest
-from simulator.errors import Infeasible
+from simulator.errors import Infeasible, InputError
 from simulator.measure import metrics
 from simulator.memory import MemoryPlan
 from simulator.optime.provenance import Provenance
@@ -73,7 +73,8 @@ def evaluate(task: Task) -> Scored:
         if task.request.demand is not None:
             return _sized(task, prepared, task.request.demand.rate_rps)
         return _loaded(task, prepared)
-    except Infeasible as error:
+    except (Infeasible, InputError) as error:
+        # What is wrong for every deployment was refused before the study; here one alone asks for what is not there.
         return Scored(task, task.deployment, reason=str(error))
 
 

@@ -20,6 +20,7 @@ CHUNKS = True
 RESERVES = False
 OWN_MICRO_BATCH = False
 WHOLE_PROMPT = False
+KNOBS = ("long_prefill_token_threshold", "scheduler_reserve_full_isl", "scheduling_policy")
 
 
 @kernel(SCHEDULE)
