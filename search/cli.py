@@ -140,22 +140,28 @@ def simulate(
     file: ScenarioFile,
     as_json: Json = False,
     requests: Annotated[Path | None, typer.Option("--requests", metavar="OUT.csv", help="Write one row a request.")] = None,
+    steps: Annotated[Path | None, typer.Option("--steps", metavar="OUT.csv", help="Write one row an iteration.")] = None,
+    timeline: Annotated[Path | None, typer.Option("--timeline", metavar="OUT.json", help="Write a trace for Perfetto.")] = None,
 ) -> None:
     """Simulate one deployment under one workload."""
     from simulator import scenario as scenarios
-    from simulator.cli import show_simulation, write_requests
+    from simulator.cli import show_simulation, writers
 
     scenario = scenarios.read(file)
     scenario.price_book()
-    if requests is not None:
-        check_target(requests, "--requests")
+    files = {"--requests": requests, "--steps": steps, "--timeline": timeline}
+    for option, path in files.items():
+        if path is not None:
+            check_target(path, option)
 
     from search import service
 
-    done = service.run_simulation(scenario)
-    if requests is not None:
-        with target(requests, "--requests") as out:
-            write_requests(out, done.outcome, done.traffic)
+    done = service.run_simulation(scenario, record_steps=steps is not None or timeline is not None)
+    for option, path in files.items():
+        if path is not None:
+            with target(path, option) as out:
+                for note in writers()[option](out, done.outcome, done.traffic):
+                    print(note, file=sys.stderr)
     if as_json:
         print_json(done.document)
     else:

@@ -41,14 +41,14 @@ class Simulated:
     traffic: Traffic
 
 
-def run_simulation(scenario: Scenario) -> Simulated:
-    """Returns one run of the scenario; raises InputError or Infeasible."""
+def run_simulation(scenario: Scenario, *, record_steps: bool = False) -> Simulated:
+    """Returns one run of the scenario, with all of its steps where they are asked for; raises InputError or Infeasible."""
     workload = scenario.workload
     prepared = _prepared(scenario)
     if workload.rate_rps is None and own_rate(workload) is None:
         raise InputError("workload.rate_rps", None, "requests a second, since the workload has no clock of its own")
     traffic = draw(workload, None, workload.seed)
-    outcome = simulate(prepared, traffic, workload.rate_rps)
+    outcome = simulate(prepared, traffic, workload.rate_rps, record_steps=record_steps)
     document = {
         "metrics": metrics(outcome, prepared, scenario.slo, _bill(scenario, prepared)).model_dump(mode="json"),
         "deployment": prepared.deployment.model_dump(mode="json"),

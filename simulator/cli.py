@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from simulator.optime.provenance import KINDS
@@ -17,8 +17,10 @@ from simulator.spec.slo import TERMS
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from simulator.run import Outcome
+    from simulator.outcome import Outcome
     from simulator.traffic import Traffic
+
+    Writer = Callable[[TextIO, Outcome, Traffic], tuple[str, ...]]
 
 REQUEST_COLUMNS = (
     "request_id",
@@ -174,14 +176,23 @@ def _source(origin: Mapping[str, Any]) -> str:
 # Files
 
 
-def write_requests(file: TextIO, outcome: Outcome, traffic: Traffic) -> None:
+def writers() -> dict[str, Writer]:
+    """Returns by option of `simulate` what writes its file and returns notes on what it left out."""
+    from simulator.steps import write_steps
+    from simulator.timeline import write_timeline
+
+    return {"--requests": write_requests, "--steps": write_steps, "--timeline": write_timeline}
+
+
+def write_requests(file: TextIO, outcome: Outcome, traffic: Traffic) -> tuple[str, ...]:
     """Writes one CSV row a request in the traffic's order, times in seconds on its clock; empty where nothing happened.
 
-    `cached_tokens` is 0: no prompt is found in a cache, all of it is computed.
+    `request_id` is the zero-based row of the trace; `cached_tokens` were found in the prefix cache when it was first admitted.
     """
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(REQUEST_COLUMNS)
     columns = (
+        outcome.row,
         outcome.arrived_at,
         traffic.prompt_tokens,
         traffic.output_tokens,
@@ -190,13 +201,14 @@ def write_requests(file: TextIO, outcome: Outcome, traffic: Traffic) -> None:
         outcome.first_token_at,
         outcome.finished_at,
         outcome.preemptions,
+        outcome.cached_tokens,
         outcome.rejected,
     )
-    for number, row in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-        arrived, prompt, output, replica, scheduled, first, finished, preemptions, rejected = row
-        times = [_time(moment) for moment in (scheduled, first, finished)]
-        place = "" if rejected else replica
-        writer.writerow([number, repr(arrived), prompt, output, place, *times, preemptions, 0, int(rejected)])
+    for row in zip(*(column.tolist() for column in columns), strict=True):
+        number, arrived, prompt, output, replica, *moments, preemptions, cached, rejected = row
+        place = "" if replica < 0 else replica
+        writer.writerow([number, _time(arrived), prompt, output, place, *map(_time, moments), preemptions, cached, int(rejected)])
+    return ()
 
 
 def _time(moment: float) -> str:

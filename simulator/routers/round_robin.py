@@ -1,4 +1,4 @@
-"""Every replica in turn."""
+"""Every engine in turn."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from simulator.kernel.records import ROUTE
 IGNORES_STATE = True
 STATE_PER_SESSION = False
 STATE_PER_CONTENT = False
+NEXT = 1
 
 
 @kernel(ROUTE)
 def route(state: Any, replicas: Any, requests: Any, contents: Any, request: int) -> int:
-    """Returns the next replica of the circle."""
-    chosen = state[1]
-    state[1] = (chosen + 1) % len(replicas)
+    """Returns the next engine of the circle."""
+    chosen = state[NEXT]
+    state[NEXT] = (chosen + 1) % len(replicas)
     return int(chosen)
