@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.naive_engine import Engine
 from tests.naive_nouns import Batch, Knobs, Request, Step
-from tests.naive_policies import CHUNKS, FORMS_AT_ARRIVAL, RESERVES
+from tests.naive_policies import CHUNKS, FORMS_AT_ARRIVAL, WITHOUT_BUDGET
 from tests.naive_prices import clock
 
 
@@ -209,6 +209,4 @@ def never_fits(knobs: Knobs, request: Request) -> bool:
     room = (knobs.kv_blocks - knobs.watermark_blocks) * knobs.block_size
     if total > min(knobs.max_model_len, room):
         return True
-    if knobs.scheduler in RESERVES and knobs.options.get("reserve_max_model_len", True):
-        return math.ceil(knobs.max_model_len / knobs.block_size) > knobs.kv_blocks
-    return knobs.scheduler not in CHUNKS and total > knobs.max_num_batched_tokens
+    return knobs.scheduler not in (CHUNKS | WITHOUT_BUDGET) and total > knobs.max_num_batched_tokens

@@ -76,8 +76,8 @@ POLICIES: dict[str, Callable[[Engine], Batch]] = {
     "sarathi": naive_vidur.sarathi,
     "sarathi_serve": naive_vidur.sarathi_serve,
 }
-# Policies that compute a prompt in several steps; that take the blocks of max_model_len at admission; that keep requests
+# Policies that compute a prompt in several steps; that take whole prompts without a token budget; that keep requests
 # in micro-batches, and form one as soon as somebody arrives when there is room for one.
 CHUNKS = {"vllm_v1", "sglang", "sarathi", "sarathi_serve"}
-RESERVES = {"orca", "faster_transformer", "sarathi"}
+WITHOUT_BUDGET = {"orca", "faster_transformer"}
 FORMS_AT_ARRIVAL = set(POLICIES) - {"vllm_v1"}

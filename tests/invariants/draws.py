@@ -15,12 +15,14 @@ from simulator.kernel import engine
 from simulator.kernel.pricelist import PriceList
 from simulator.traffic import Traffic
 from tests import naive
+from tests.invariants import laws
 from tests.invariants.playing import LONGEST, Case
 
 SCHEDULERS = tuple(catalog.names("schedulers"))
 VLLM = ("vllm_v1",)
 # Routers that the oracle knows as well.
 ROUTERS = tuple(name for name in naive.ROUTERS if name in catalog.names("routers"))
+RESERVING = tuple(name for name in SCHEDULERS if catalog.module("schedulers", name, "scheduler").RESERVES)
 # Options that are not the defaults, small enough for the cases' budgets.
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "sarathi": ({"tile_size": 0}, {"tile_size": 16, "chunk_size": 40}, {"reserve_max_model_len": False, "tile_size": 32}),
@@ -156,13 +158,16 @@ def cases(draw: st.DrawFn, schedulers: tuple[str, ...] = SCHEDULERS, replicas: i
     block_size = draw(st.sampled_from([1, 4, 16]), label="block_size")
     by_priority = scheduler in VLLM and draw(st.booleans(), label="by_priority")
     threshold = draw(st.sampled_from([0, 0, 7, 50]), label="threshold") if scheduler in VLLM else 0
-    # Orca and FasterTransformer know no token budget: a step may hold as many whole prompts as there are seats.
-    largest = seqs * longest if scheduler in ("orca", "faster_transformer") else tokens
+    largest = seqs * longest if scheduler in laws.WITHOUT_BUDGET else tokens
     prices = (
         linear_prices(3.1e-3, 2.3e-5, 1.7e-8, largest, seqs, longest)
         if draw(st.booleans(), label="linear")
         else random_prices(rng, largest, seqs, longest)
     )
+    # Where every request takes a slot, the pool has to hold one.
+    blocks = draw(st.sampled_from([20, 30, 60, 1000]), label="blocks of 16") * 16 // block_size
+    if scheduler in RESERVING:
+        blocks = max(blocks, -(-longest // block_size))
     # Requests of one instant and priority can preempt each other for ever, in vLLM as here: apart, they cannot.
     together = 1 if by_priority else draw(st.integers(1, 4), label="together")
     spread_s = draw(st.sampled_from([1e-3 if by_priority else 0.0, 1.0, 20.0]), label="spread_s")
@@ -174,7 +179,7 @@ def cases(draw: st.DrawFn, schedulers: tuple[str, ...] = SCHEDULERS, replicas: i
         max_num_seqs=seqs,
         block_size=block_size,
         max_model_len=longest,
-        kv_blocks=draw(st.sampled_from([20, 30, 60, 1000]), label="blocks of 16") * 16 // block_size,
+        kv_blocks=blocks,
         long_prefill_token_threshold=threshold,
         reserve_full_isl=draw(st.booleans(), label="reserve_full_isl"),
         by_priority=by_priority,
@@ -198,7 +203,7 @@ def any_cases(draw: st.DrawFn, schedulers: tuple[str, ...] = SCHEDULERS, most: i
         traffic = in_sessions(rng, traffic)
     if draw(st.booleans(), label="impatience"):
         traffic = with_impatience(rng, traffic)
-    if case.scheduler not in ("orca", "faster_transformer") and draw(st.booleans(), label="merged"):
+    if case.scheduler not in laws.WITHOUT_BUDGET and draw(st.booleans(), label="merged"):
         prices = random_prices(rng, case.max_num_batched_tokens, case.max_num_seqs, case.max_model_len, merged=True)
     shares = draw(st.sampled_from([[1.0], [1.0], [0.5, 0.5], [0.2, 0.5, 0.3], [0.1, 0.3, 0.4, 0.2]]), label="stages")
     return replace(
