@@ -56,6 +56,7 @@ def plan(deployment: Resolved, model: Model, device: Device, engine: EngineProfi
     for the weights, for max_model_len tokens of KV, for the override's blocks, or for graphs.
     """
     check_parallelism(model, deployment.tensor_parallel_size, deployment.pipeline_parallel_size)
+    check_partition(model, deployment.pipeline_parallel_size, deployment.pp_layer_partition)
     offered = device.memory_bytes - engine.memory.driver_bytes
     requested = _requested_bytes(deployment, offered, engine)
     plans = [_plan_stage(deployment, model, device, engine, stage, requested, offered) for stage in stages(model, deployment)]
@@ -78,6 +79,13 @@ def check_parallelism(model: Model, tensor: int, pipeline: int, field: str = "de
         raise InputError(f"{field}.pipeline_parallel_size", pipeline, f"1 to {model.num_hidden_layers} (one layer a stage)")
 
 
+def check_partition(model: Model, pipeline: int, partition: tuple[int, ...] | None, field: str = "deployment") -> None:
+    """Raises InputError under `field` when the layers given for each pipeline stage are not those of the model."""
+    if partition is not None and (len(partition) != pipeline or sum(partition) != model.num_hidden_layers):
+        allowed = f"layers of {pipeline} stages (pipeline_parallel_size) that add up to {model.num_hidden_layers}"
+        raise InputError(f"{field}.pp_layer_partition", list(partition), allowed)
+
+
 def _splits(model: Model, tensor: int) -> bool:
     heads, kv_heads = model.num_attention_heads, model.num_key_value_heads
     kv = kv_heads % tensor == 0 if kv_heads >= tensor else tensor % kv_heads == 0
@@ -91,7 +99,7 @@ def padded_vocabulary(model: Model) -> int:
 
 
 def stages(model: Model, deployment: Resolved) -> list[Stage]:
-    """Returns the pipeline stages with their layers, as vLLM's get_pp_indices places them.
+    """Returns the pipeline stages with their layers: as `pp_layer_partition` says, else as vLLM's get_pp_indices does.
 
     Layers that are left over go to the stages before the last one, from the back: the last one holds the LM head.
     """
@@ -99,6 +107,8 @@ def stages(model: Model, deployment: Resolved) -> list[Stage]:
     layers = [model.num_hidden_layers // count] * count
     for place in range(2, model.num_hidden_layers % count + 2):
         layers[-place] += 1
+    if deployment.pp_layer_partition is not None:
+        layers = list(deployment.pp_layer_partition)
     return [Stage(n, index == 0, index == count - 1) for index, n in enumerate(layers)]
 
 
@@ -168,7 +178,8 @@ def graph_bytes(deployment: Resolved, engine: EngineProfile, stage: Stage) -> in
 
 
 def _startup_bytes(deployment: Resolved, engine: EngineProfile) -> int:
-    communication = engine.memory.communication_bytes if deployment.gpus_per_replica > 1 else 0
+    together = deployment.tensor_parallel_size * deployment.pipeline_parallel_size
+    communication = engine.memory.communication_bytes if together > 1 else 0
     return engine.memory.context_bytes + communication
 
 

@@ -23,6 +23,7 @@ STEPS = np.dtype(
         *((name, "i8") for name in ("tokens", "kv_tokens", "scheduled", "num_running", "num_waiting", "free_blocks")),
     ]
 )
+PASSES = np.dtype([("step", "i8"), ("stage", "i8"), ("start_s", "f8"), ("end_s", "f8")])
 ENTRIES = np.dtype([(name, "i8") for name in ("kind", "step", "request", "amount")])
 
 
@@ -33,11 +34,13 @@ class StepLog:
     steps: engine, step (its number in the engine), lane, sched_s (decided), start_s, end_s (on the device), tokens,
     kv_tokens (computed tokens of all that took part, after it), scheduled, num_running, num_waiting, free_blocks (after
     the decision). entries, by step: kind 0 scheduled, 1 admitted, 2 preempted, 3 finished; step (index into steps),
-    request, amount (tokens; of an admission those found in the prefix cache).
+    request, amount (tokens; of an admission those found in the prefix cache). passes, by step: step (index into steps),
+    stage, start_s and end_s of every step that ran on every stage of the pipeline.
     """
 
     steps: NDArray[Any]
     entries: NDArray[Any]
+    passes: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ class Outcome:
     steps: StepLog | None
 
 
-def outcome_of(run: engine.Run, traffic: Traffic, replicas: int, limits: engine.Limits) -> Outcome:
+def outcome_of(run: engine.Run, traffic: Traffic, replicas: int, limits: engine.Limits, record_steps: bool = False) -> Outcome:
     """Returns what the kernel's records say, one array a field."""
     filled = run.gaps["count"] > 0
     requests, outcomes, engines = run.requests, run.outcomes, run.replicas
@@ -131,7 +134,7 @@ def outcome_of(run: engine.Run, traffic: Traffic, replicas: int, limits: engine.
         kv_peak_blocks=int(engines["peak_blocks"].max()),
         kv_tokens=int(engines["kv_tokens"].sum()),
         stopped=run.stopped,
-        steps=_steps(run.journal) if len(run.journal) else None,
+        steps=_steps(run.journal) if record_steps else None,
     )
 
 
@@ -148,4 +151,22 @@ def _steps(written: NDArray[Any]) -> StepLog:
     for name in ("kind", "request", "amount"):
         told[name] = entries[name]
     told["step"] = np.searchsorted(rows["step"], entries["step"])
-    return StepLog(steps, told[np.argsort(told["step"], kind="stable")])
+    return StepLog(steps, told[np.argsort(told["step"], kind="stable")], _passes(written, steps, rows["step"]))
+
+
+def _passes(written: NDArray[Any], steps: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
+    """Returns when each step passes each stage; places[i] is the entry of the journal that step i has."""
+    noted = written[written["kind"] == journal.PASS]
+    if not len(noted):
+        # One stage, which the journal does not tell apart from the step.
+        ran = np.flatnonzero(steps["scheduled"])
+        passes = np.zeros(len(ran), dtype=PASSES)
+        passes["step"] = ran
+        for name in ("start_s", "end_s"):
+            passes[name] = steps[name][ran]
+        return passes
+    passes = np.zeros(len(noted), dtype=PASSES)
+    passes["step"] = np.searchsorted(places, noted["step"])
+    for name, field in (("stage", "lane"), ("start_s", "start_s"), ("end_s", "end_s")):
+        passes[name] = noted[field]
+    return passes[np.argsort(passes["step"], kind="stable")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulator import catalog
 from simulator.errors import InputError, unknown_name
-from simulator.memory import DTYPE_BYTES, check_parallelism
+from simulator.memory import DTYPE_BYTES, check_parallelism, check_partition
 from simulator.spec.deployment import Deployment, Resolved
 from simulator.spec.device import Device
 from simulator.spec.engine import EngineProfile
@@ -17,17 +17,33 @@ def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
     engine = catalog.engine(deployment.engine, f"{field}.engine")
     device = catalog.device(deployment.device, f"{field}.device")
     given = {knob: value for knob, value in deployment.model_dump().items() if value is not None}
-    knobs: dict[str, object] = {"num_gpu_blocks_override": None, "pp_layer_partition": None, "scheduler_options": {}, **engine.defaults.model_dump(), **given}
+    unset: dict[str, object] = {"num_gpu_blocks_override": None, "pp_layer_partition": None, "scheduler_options": {}}
+    knobs: dict[str, object] = {**unset, **engine.defaults.model_dump(), **given}
     for kind in ("scheduler", "router"):
         if knobs[kind] not in catalog.names(f"{kind}s"):
             raise unknown_name(f"{field}.{kind}", knobs[kind], catalog.names(f"{kind}s"))
     check_parallelism(model, deployment.tensor_parallel_size, deployment.pipeline_parallel_size, field)
-    _check_links(deployment, device, field)
+    check_partition(model, deployment.pipeline_parallel_size, deployment.pp_layer_partition, field)
+    _check_links(deployment, model, device, field)
     knobs["dtype"] = _dtype(str(knobs["dtype"]), model, field)
     max_model_len = _max_model_len(deployment, model, field)
     tokens, sequences = _batch_limits(deployment, engine, device, max_model_len, field)
     limits = {"max_model_len": max_model_len, "max_num_batched_tokens": tokens, "max_num_seqs": sequences}
-    return Resolved.parse({**knobs, **limits}, field)
+    return _with_options(Resolved.parse({**knobs, **limits}, field), field)
+
+
+def _with_options(resolved: Resolved, field: str) -> Resolved:
+    """Returns the deployment with all of its scheduler's options; raises InputError for those that it has not or refuses."""
+    path = f"{field}.scheduler_options"
+    policy = catalog.module("schedulers", resolved.scheduler, f"{field}.scheduler")
+    if not hasattr(policy, "Options"):
+        if resolved.scheduler_options:
+            raise InputError(path, resolved.scheduler_options, f"none: {resolved.scheduler} has no options")
+        return resolved
+    options = policy.Options.parse(resolved.scheduler_options, path)
+    if hasattr(policy, "check"):
+        policy.check(options, resolved, path)
+    return resolved.model_copy(update={"scheduler_options": options.model_dump(mode="json")})
 
 
 def _dtype(asked: str, model: Model, field: str) -> str:
@@ -46,8 +62,11 @@ def _max_model_len(deployment: Deployment, model: Model, field: str) -> int:
     return longest if given is None else given
 
 
-def _check_links(deployment: Deployment, device: Device, field: str) -> None:
-    """Raises InputError when GPUs of one replica have no known link between them."""
+def _check_links(deployment: Deployment, model: Model, device: Device, field: str) -> None:
+    """Raises InputError when GPUs that work together have no known link between them.
+
+    The engines of a data-parallel replica exchange tokens when the model has experts, and nothing when it is dense.
+    """
     tensor, pipeline = deployment.tensor_parallel_size, deployment.pipeline_parallel_size
     if device.link.bandwidth(tensor) is None:
         allowed = f"1 to {device.link.gpus_per_node} (GPUs of one {deployment.device} node; no link between nodes is known)"
@@ -56,6 +75,10 @@ def _check_links(deployment: Deployment, device: Device, field: str) -> None:
         most = device.link.gpus_per_node // tensor
         allowed = f"1 to {most} (with tensor_parallel_size {tensor} on nodes of {device.link.gpus_per_node} {deployment.device})"
         raise InputError(f"{field}.pipeline_parallel_size", pipeline, allowed)
+    if model.num_local_experts and device.link.bandwidth(deployment.gpus_per_replica) is None:
+        most = device.link.gpus_per_node // (tensor * pipeline)
+        allowed = f"1 to {most} (engines of {tensor * pipeline} GPUs on nodes of {device.link.gpus_per_node} {deployment.device})"
+        raise InputError(f"{field}.data_parallel_size", deployment.data_parallel_size, allowed)
 
 
 def _batch_limits(deployment: Deployment, engine: EngineProfile, device: Device, max_model_len: int, field: str) -> tuple[int, int]:

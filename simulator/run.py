@@ -175,7 +175,7 @@ def _simulate(
         frontend=prepared.frontend,
     )
     run = engine.run(prepared.limits, prepared.prices, traffic, arrival_s, fleet, stop, record_steps)
-    return outcome_of(run, traffic, replicas, prepared.limits)
+    return outcome_of(run, traffic, replicas, prepared.limits, record_steps)
 
 
 def _memory(router: ModuleType, limits: engine.Limits, traffic: Traffic) -> int:

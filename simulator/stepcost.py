@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
 from simulator import catalog
-from simulator.errors import InputError
-from simulator.kernel.pricelist import KV_STEP, MIXED, PREFILL_ONLY, PriceList
+from simulator.kernel.pricelist import MIXED, PREFILL_ONLY, PriceList
+from simulator.memory import Stage, block_bytes, stages, weights_bytes
 from simulator.optime.chain import Chain, open_sources
 from simulator.optime.families import Shard
 from simulator.optime.graphs import LAUNCHES, host_times, padded
-from simulator.optime.operators import Floats, Ints
+from simulator.optime.knots import knots_of, octaves, union
+from simulator.optime.operators import ITEM_BYTES, Floats, Ints, Operator, Transfer
 from simulator.optime.provenance import Provenance
-from simulator.optime.sources import Context, IterationSource, Knots
+from simulator.optime.sources import AttentionRules, Context, IterationSource, Knots
 from simulator.spec.deployment import Resolved
 from simulator.spec.device import Device
 from simulator.spec.engine import EngineProfile
 from simulator.spec.model import Model
 
 Profiles = Sequence[Mapping[str, object]] | None
-# Time over the length of a chunk is quadratic: eight knots from one power of two to the next keep the error of a line
-# between two of them under 0.4 %.
-STEPS_PER_OCTAVE = 8
-DENSE_TOKENS = 64
+Operators = Callable[[Ints, bool], list[Operator]]
+# Under a policy without a token budget a step may hold a whole prompt in every slot: operators are priced up to here.
+MOST_TOKENS_WITHOUT_BUDGET = 2**18
 
 
 def price_list(deployment: Resolved, profiles: Profiles = None) -> tuple[PriceList, Provenance]:
-    """Returns what every iteration of one replica costs, and where each operator's time comes from.
+    """Returns what every iteration of one engine costs, and where each operator's time comes from.
 
     Raises InputError for an unknown name, a wrong setting of `profiles` or a parallelism that cannot be priced.
     """
@@ -46,8 +47,6 @@ def price_list_of(
     deployment: Resolved, model: Model, device: Device, engine: EngineProfile, profiles: Profiles = None
 ) -> tuple[PriceList, Provenance]:
     """Returns the same for a model, a device and an engine that need not be in the catalog."""
-    if deployment.pipeline_parallel_size > 1:
-        raise InputError("deployment.pipeline_parallel_size", deployment.pipeline_parallel_size, "1, as yet")
     context = Context(deployment, model, device)
     opened = open_sources(profiles, context)
     if isinstance(opened, Chain):
@@ -55,20 +54,43 @@ def price_list_of(
     return _from_iterations(context, *opened)
 
 
+def most_step_tokens(deployment: Resolved) -> int:
+    """Returns the tokens of the largest step that the policy may decide, as far as they are priced."""
+    policy = catalog.module("schedulers", deployment.scheduler, "deployment.scheduler")
+    if policy.CHUNKS or not policy.RESERVES:
+        return max(deployment.max_num_batched_tokens, deployment.max_num_seqs)
+    return min(deployment.max_num_seqs * deployment.max_model_len, MOST_TOKENS_WITHOUT_BUDGET)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The tables of a price list: seconds of all layers, of each stage beside them, and of the host."""
+
+    token_s: Floats
+    sample_s: Floats
+    decode_s: Floats
+    prefill_s: Floats
+    stage_token_s: Floats
+    floor_s: Floats
+    extra_s: Floats
+
+
 def _from_iterations(context: Context, name: str, source: IterationSource) -> tuple[PriceList, Provenance]:
-    deployment, knots = context.deployment, source.knots(context)
-    tokens, sampled = np.arange(deployment.max_num_batched_tokens + 1), np.arange(deployment.max_num_seqs + 1)
-    nothing = np.zeros(3)
-    prices = _assembled(
-        context,
-        knots,
+    deployment, knots, most = context.deployment, source.knots(context), source.most_tokens()
+    last = most_step_tokens(deployment)
+    tokens = np.arange((last if most is None else min(last, most)) + 1)
+    sends = np.zeros((deployment.pipeline_parallel_size, len(tokens)))
+    sends[:-1] = source.send_seconds(tokens)
+    parts = Parts(
         token_s=source.token_seconds(tokens),
-        sample_s=source.sample_seconds(sampled),
+        sample_s=source.sample_seconds(np.arange(deployment.max_num_seqs + 1)),
         decode_s=source.decode_seconds(knots.decode_batch, knots.decode_kv),
         prefill_s=source.prefill_seconds(knots.prefill_chunk, knots.prefill_kv),
-        host=(nothing, nothing),
+        stage_token_s=sends,
+        floor_s=np.zeros(3),
+        extra_s=np.zeros(3),
     )
-    return prices, Provenance(operators={"iteration": source.origin(name)})
+    return _assembled(context, knots, parts, source.rules()), Provenance(operators=source.origins(name))
 
 
 def _from_operators(context: Context, engine: EngineProfile, chain: Chain) -> tuple[PriceList, Provenance]:
@@ -76,67 +98,112 @@ def _from_operators(context: Context, engine: EngineProfile, chain: Chain) -> tu
     shard = Shard.of(context.model, deployment)
     family = catalog.module("families", context.model.family, "deployment.model.family")
     family.check(shard)
-    knots = _knots(deployment)
+    last = most_step_tokens(deployment)
+    knots = knots_of(deployment, last)
     sizes = np.array(engine.graphs.sizes(deployment.max_num_seqs, deployment.max_num_batched_tokens), dtype=np.int64)
     prefill_s = _prefill(family, shard, chain, knots)
     # One kernel serves all chunks of an iteration, so that what even the least chunk costs is paid once.
     per_call_s = float(prefill_s.min())
-    token_s = _tokens(family, shard, chain, deployment, sizes)
+    token_s, stage_token_s = _tokens(family, shard, chain, deployment, sizes, last)
     token_s[[PREFILL_ONLY, MIXED], 1:] += per_call_s
     host = host_times(deployment, context.model, engine)
-    prices = _assembled(
-        context,
-        knots,
+    parts = Parts(
         token_s=token_s,
         sample_s=_samples(family, shard, chain, deployment.max_num_seqs),
         decode_s=_decode(family, shard, chain, knots),
         prefill_s=prefill_s - per_call_s,
-        host=(np.array(host.floor_s), np.array(host.extra_s)),
+        stage_token_s=stage_token_s,
+        floor_s=np.array(host.floor_s),
+        extra_s=np.array(host.extra_s),
     )
-    return prices, Provenance(operators={**chain.origins, **host.origins})
+    return _assembled(context, knots, parts), Provenance(operators={**chain.origins, **host.origins})
 
 
-def _assembled(
-    context: Context,
-    knots: Knots,
-    *,
-    token_s: Floats,
-    sample_s: Floats,
-    decode_s: Floats,
-    prefill_s: Floats,
-    host: tuple[Floats, Floats],
-) -> PriceList:
-    """Returns the list, with the layers' FLOPs a token and the peak rate of the replica's GPUs for utilisation."""
-    peak = context.device.peak_flops_per_s.get(context.deployment.dtype)
+def _assembled(context: Context, knots: Knots, parts: Parts, rules: AttentionRules | None = None) -> PriceList:
+    """Returns the list, with what one engine's GPUs can do and what an iteration asks of them, for utilisation."""
+    deployment, model, device = context.deployment, context.model, context.device
+    rules = rules or AttentionRules()
+    tensor, dtype = deployment.tensor_parallel_size, deployment.dtype
+    split = stages(model, deployment)
+    gpus = tensor * deployment.pipeline_parallel_size
+    peak = device.peak_flops_per_s.get(dtype)
     return PriceList(
-        token_s=np.ascontiguousarray(token_s, dtype=np.float64),
-        sample_s=np.ascontiguousarray(sample_s, dtype=np.float64),
+        token_s=np.ascontiguousarray(parts.token_s, dtype=np.float64),
+        sample_s=np.ascontiguousarray(parts.sample_s, dtype=np.float64),
         decode_batch=knots.decode_batch.astype(np.int64),
         decode_kv=knots.decode_kv.astype(np.int64),
-        decode_s=np.ascontiguousarray(decode_s, dtype=np.float64),
+        decode_s=np.ascontiguousarray(parts.decode_s, dtype=np.float64),
         prefill_chunk=knots.prefill_chunk.astype(np.int64),
         prefill_kv=knots.prefill_kv.astype(np.int64),
-        prefill_s=np.ascontiguousarray(prefill_s, dtype=np.float64),
-        floor_s=host[0],
-        extra_s=host[1],
-        flops_per_token=float(context.model.num_hidden_layers * context.model.layer_flops_per_token()),
-        peak_flops_per_s=None if peak is None else peak * context.deployment.gpus_per_replica,
+        prefill_s=np.ascontiguousarray(parts.prefill_s, dtype=np.float64),
+        floor_s=parts.floor_s,
+        extra_s=parts.extra_s,
+        flops_per_token=float(model.num_hidden_layers * model.layer_flops_per_token()),
+        peak_flops_per_s=None if peak is None else peak * gpus,
+        stage_share=np.array([stage.layers for stage in split]) / model.num_hidden_layers,
+        stage_token_s=np.ascontiguousarray(parts.stage_token_s, dtype=np.float64),
+        kv_quantum=rules.kv_quantum,
+        merged_prefill=rules.merged_prefill,
+        prefill_factor=rules.prefill_factor,
+        weight_bytes=float(sum(tensor * _read_bytes(model, stage, tensor, dtype) for stage in split)),
+        kv_bytes_per_token=float(sum(tensor * block_bytes(model, stage, tensor, 1, dtype) for stage in split)),
+        peak_bytes_per_s=device.memory_bandwidth_bytes_per_s * gpus,
     )
 
 
-# The four parts
+def _read_bytes(model: Model, stage: Stage, tensor: int, dtype: str) -> int:
+    """Returns the weights that a GPU reads in an iteration: of the embedding it reads a row a token, which is not counted."""
+    return weights_bytes(model, Stage(stage.layers, first=False, last=stage.last), tensor, dtype)
 
 
-def _tokens(family: ModuleType, shard: Shard, chain: Chain, deployment: Resolved, sizes: Ints) -> Floats:
-    """Returns token_s[3, T + 1]: operators at the scheduled tokens, or at the captured size where a graph is replayed."""
-    last = deployment.max_num_batched_tokens
-    every = np.arange(last + 1)
-    at = _union(last, chain.token_knots(), sizes, _octaves(1, last))
+# The parts
+
+
+def _tokens(family: ModuleType, shard: Shard, chain: Chain, deployment: Resolved, sizes: Ints, last: int) -> tuple[Floats, Floats]:
+    """Returns token_s[3, T + 1] and stage_token_s[p, T + 1].
+
+    Operators are priced at the scheduled tokens, or at the captured size where a graph is replayed. In a pipeline, what
+    runs once an iteration lies on the first stage (embedding) or the last one, and each but the last sends its output on.
+    """
+    at = union(last, chain.token_knots(), sizes, octaves(1, last))
+    pipeline = deployment.pipeline_parallel_size
+
+    def token_operators(tokens: Ints, captured: bool) -> list[Operator]:
+        operators: list[Operator] = family.token_operators(shard, tokens, captured)
+        return operators
+
+    if pipeline == 1:
+        return _by_kind(token_operators, chain, deployment, sizes, at, last), np.zeros((1, last + 1))
+
+    def layers(tokens: Ints, captured: bool) -> list[Operator]:
+        return [operator for operator in token_operators(tokens, captured) if _stage_of(operator) is None]
+
+    beside = np.zeros((pipeline, last + 1))
+    every = np.arange(1, last + 1)
+    for operator in token_operators(at, False):
+        stage = _stage_of(operator)
+        if stage is not None:
+            beside[stage, 1:] += np.interp(every, at, _total([operator], chain, at))
+    width = shard.model.hidden_size * ITEM_BYTES[shard.dtype]
+    send = Transfer("send_recv", at, width, pipeline * deployment.tensor_parallel_size)
+    beside[:-1, 1:] += np.interp(every, at, _total([send], chain, at))
+    return _by_kind(layers, chain, deployment, sizes, at, last), beside
+
+
+def _stage_of(operator: Operator) -> int | None:
+    """Returns the stage, 0 or -1, of an operator that runs once an iteration; None for those of the layers."""
+    if operator.count > 1:
+        return None
+    return 0 if operator.name.startswith("embedding") else -1
+
+
+def _by_kind(operators: Operators, chain: Chain, deployment: Resolved, sizes: Ints, at: Ints, last: int) -> Floats:
+    """Returns seconds[3, T + 1] of the operators by kind of iteration and scheduled tokens."""
     launches = LAUNCHES[deployment.cudagraph_mode]
+    every = np.arange(last + 1)
 
     def curve(captured: bool) -> Floats:
-        total = sum(chain.seconds(family.token_operators(shard, at, captured)).values(), np.zeros(at.shape))
-        return np.concatenate([[0.0], np.interp(every[1:], at, total)])
+        return np.concatenate([[0.0], np.interp(every[1:], at, _total(operators(at, captured), chain, at))])
 
     eager = curve(captured=False)
     graph_s = eager
@@ -146,10 +213,14 @@ def _tokens(family: ModuleType, shard: Shard, chain: Chain, deployment: Resolved
     return np.stack([eager if launch == "eager" else graph_s for launch in launches])
 
 
+def _total(operators: Iterable[Operator], chain: Chain, at: Ints) -> Floats:
+    return sum(chain.seconds(operators).values(), np.zeros(at.shape))
+
+
 def _samples(family: ModuleType, shard: Shard, chain: Chain, last: int) -> Floats:
     """Returns sample_s[S + 1]: the LM head and the sampler are not padded, since no graph holds them."""
-    at = _union(last, chain.token_knots(), _octaves(1, last))
-    total = sum(chain.seconds(family.sampled_operators(shard, at)).values(), np.zeros(at.shape))
+    at = union(last, chain.token_knots(), octaves(1, last))
+    total = _total(family.sampled_operators(shard, at), chain, at)
     return np.concatenate([[0.0], np.interp(np.arange(1, last + 1), at, total)])
 
 
@@ -157,7 +228,7 @@ def _decode(family: ModuleType, shard: Shard, chain: Chain, knots: Knots) -> Flo
     """Returns decode_s[b, k]; no KV is priced as one token, at most as much as the first knot above."""
     batch, kv = np.meshgrid(knots.decode_batch, np.maximum(knots.decode_kv, 1), indexing="ij")
     operators = family.decode_operators(shard, batch.ravel(), kv.ravel().astype(np.float64))
-    seconds = sum(chain.seconds(operators).values(), np.zeros(batch.size)).reshape(batch.shape)
+    seconds = _total(operators, chain, batch.ravel()).reshape(batch.shape)
     seconds[:, 0] = np.minimum(seconds[:, 0], seconds[:, 1])
     return seconds
 
@@ -166,32 +237,4 @@ def _prefill(family: ModuleType, shard: Shard, chain: Chain, knots: Knots) -> Fl
     """Returns seconds[c, k] of the attention of one chunk that is alone in its iteration."""
     chunk, kv = np.meshgrid(knots.prefill_chunk, knots.prefill_kv, indexing="ij")
     operators = family.prefill_operators(shard, chunk.ravel(), kv.ravel())
-    return sum(chain.seconds(operators).values(), np.zeros(chunk.size)).reshape(chunk.shape)
-
-
-# Knots
-
-
-def _knots(deployment: Resolved) -> Knots:
-    last_kv = -(-deployment.max_model_len // KV_STEP) * KV_STEP
-    sequences, tokens = max(2, deployment.max_num_seqs), max(2, deployment.max_num_batched_tokens)
-    kv_steps = np.append(0, _union(last_kv // KV_STEP, _octaves(1, last_kv // KV_STEP, 2)) * KV_STEP)
-    return Knots(
-        decode_batch=_union(sequences, _octaves(1, sequences, 1)),
-        decode_kv=np.append(0, _union(last_kv // KV_STEP, _octaves(1, last_kv // KV_STEP, 1)) * KV_STEP),
-        prefill_chunk=_union(tokens, np.array([1, 16, 32]), _octaves(DENSE_TOKENS, tokens)),
-        prefill_kv=kv_steps,
-    )
-
-
-def _octaves(first: int, last: int, steps: int = STEPS_PER_OCTAVE) -> Ints:
-    """Returns whole numbers from `first` to `last`, as many from each power of two to the next."""
-    exponents = np.arange(np.log2(first), np.log2(max(last, first)) + 1)
-    lows = np.exp2(exponents)
-    return np.unique((lows[:, None] * (1 + np.arange(steps) / steps)).astype(np.int64))
-
-
-def _union(last: int, *points: Ints) -> Ints:
-    """Returns the points from 1 to `last`, ascending, with both ends among them."""
-    every = np.unique(np.concatenate([np.array([1, last]), *points]))
-    return every[(every >= 1) & (every <= last)].astype(np.int64)
+    return _total(operators, chain, chunk.ravel()).reshape(chunk.shape)

@@ -1,6 +1,6 @@
 """A run as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing, in the Trace Event Format.
 
-Every engine is a process: its iterations on a thread a micro-batch, and counters of its queue and of its KV pool. One
+Every engine is a process: its iterations on a thread a pipeline stage, and counters of its queue and of its KV pool. One
 more process has the requests: an async track each, on which its phases follow one another.
 """
 
@@ -40,8 +40,17 @@ def write_timeline(file: TextIO, outcome: Outcome, traffic: Traffic) -> tuple[st
     lives = Lives(outcome, traffic, steps, entries)
     notes = _notes(len(outcome.steps.steps), lives)
     file.write(f'{{"displayTimeUnit": "ms", "otherData": {json.dumps({"notes": notes})}, "traceEvents": [\n')
-    numbers = step_numbers(outcome.steps)[:MOST_STEPS]
-    events = chain(_names(steps, notes), _iterations(steps, numbers, entries), _counters(steps), lives.events())
+    passes = outcome.steps.passes
+    passes = passes[: np.searchsorted(passes["step"], len(steps))]
+    arguments = _arguments(steps, step_numbers(outcome.steps), entries)
+    stages = int(passes["stage"].max(initial=0)) + 1
+    events = chain(
+        _names(steps, stages, notes),
+        _iterations(steps, passes, arguments),
+        _preemptions(steps, arguments),
+        _counters(steps),
+        lives.events(),
+    )
     for number, event in enumerate(events):
         file.write(("," if number else "") + json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n")
     file.write("]}\n")
@@ -67,38 +76,53 @@ def _metadata(name: str, process: int, argument: str, value: str | int, thread: 
     return {"ph": "M", "name": name, "pid": process, "tid": thread, "args": {argument: value}}
 
 
-def _names(steps: NDArray[Any], notes: Sequence[str]) -> Iterator[Event]:
+def _names(steps: NDArray[Any], stages: int, notes: Sequence[str]) -> Iterator[Event]:
     titles = {FIRST_ENGINE + r: f"engine {r}" for r in np.unique(steps["engine"]).tolist()} | {REQUESTS: "requests"}
     for place, (process, title) in enumerate(titles.items()):
         yield _metadata("process_name", process, "name", title)
         yield _metadata("process_sort_index", process, "sort_index", place)
         if notes:
             yield _metadata("process_labels", process, "labels", "; ".join(notes))
-    for engine, lane in sorted(set(zip(steps["engine"].tolist(), steps["lane"].tolist(), strict=True))):
-        yield _metadata("thread_name", FIRST_ENGINE + engine, "name", f"micro-batch {lane}", thread=lane + 1)
+        for stage in range(stages if process != REQUESTS else 0):
+            yield _metadata("thread_name", process, "name", f"stage {stage}", thread=stage + 1)
 
 
 # Engines
 
 
-def _iterations(steps: NDArray[Any], numbers: NDArray[np.int64], entries: NDArray[Any]) -> Iterator[Event]:
-    """Yields a complete event for every step that ran, and an instant for one that only preempted."""
+def _arguments(steps: NDArray[Any], numbers: NDArray[np.int64], entries: NDArray[Any]) -> list[Event]:
+    """Returns for every step what a viewer shows when it is chosen."""
     scheduled = entries["kind"] == SCHEDULED
-    decodes = np.bincount(entries["step"][scheduled & (entries["amount"] == 1)], minlength=len(steps)).tolist()
-    preempted = np.bincount(entries["step"][entries["kind"] == PREEMPTED], minlength=len(steps)).tolist()
-    starts, ends = _nanoseconds(steps["start_s"]), _nanoseconds(steps["end_s"])
-    fields = ("engine", "lane", "tokens", "scheduled", "kv_tokens")
-    columns = (steps[name].tolist() for name in fields)
-    for engine, lane, tokens, requests, kv, step, start, end, single, lost in zip(
-        *columns, numbers.tolist(), starts, ends, decodes, preempted, strict=True
-    ):
-        event: Event = {"ph": "X", "pid": FIRST_ENGINE + engine, "tid": lane + 1, "ts": start / 1e3}
-        arguments = {"step": step, "tokens": tokens, "requests": requests, "decodes": single, "kv_tokens": kv}
-        if requests:
-            kind = "decode" if single == requests else "mixed" if single else "prefill"
-            yield {**event, "name": kind, "dur": (end - start) / 1e3, "args": {**arguments, "preempted": lost}}
-        else:
-            yield {**event, "ph": "i", "s": "t", "name": "preemption", "args": {"step": step, "preempted": lost}}
+    counts = {
+        "step": numbers[: len(steps)],
+        "tokens": steps["tokens"],
+        "requests": steps["scheduled"],
+        "decodes": np.bincount(entries["step"][scheduled & (entries["amount"] == 1)], minlength=len(steps)),
+        "kv_tokens": steps["kv_tokens"],
+        "preempted": np.bincount(entries["step"][entries["kind"] == PREEMPTED], minlength=len(steps)),
+    }
+    columns = zip(*(column.tolist() for column in counts.values()), strict=True)
+    return [dict(zip(counts, values, strict=True)) for values in columns]
+
+
+def _iterations(steps: NDArray[Any], passes: NDArray[Any], arguments: list[Event]) -> Iterator[Event]:
+    """Yields a complete event for every step on every stage."""
+    engines = steps["engine"][passes["step"]].tolist()
+    spans = (_nanoseconds(passes["start_s"]), _nanoseconds(passes["end_s"]))
+    for k, stage, engine, start, end in zip(passes["step"].tolist(), passes["stage"].tolist(), engines, *spans, strict=True):
+        decodes, requests = arguments[k]["decodes"], arguments[k]["requests"]
+        name = "decode" if decodes == requests else "mixed" if decodes else "prefill"
+        place = {"pid": FIRST_ENGINE + engine, "tid": stage + 1, "ts": start / 1e3, "dur": (end - start) / 1e3}
+        yield {"ph": "X", "name": name, **place, "args": arguments[k]}
+
+
+def _preemptions(steps: NDArray[Any], arguments: list[Event]) -> Iterator[Event]:
+    """Yields an instant for every step that took requests from the engine, where it was decided."""
+    times = _nanoseconds(steps["sched_s"])
+    for k, engine in enumerate(steps["engine"].tolist()):
+        if arguments[k]["preempted"]:
+            place = {"pid": FIRST_ENGINE + engine, "tid": 1, "ts": times[k] / 1e3}
+            yield {"ph": "i", "s": "t", "name": "preemption", **place, "args": arguments[k]}
 
 
 def _counters(steps: NDArray[Any]) -> Iterator[Event]:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.content import Content
+from simulator.content import Content, Texts
+from simulator.errors import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
-def _absent(kind: type) -> Any:
-    """Returns the default of an array field, which `Traffic` replaces by one value a request."""
-    return field(default_factory=lambda: np.empty(0, kind))
+def _no_ints() -> Ints:
+    return np.empty(0, np.int64)
+
+
+def _no_floats() -> Floats:
+    return np.empty(0)
+
+
+def _no_flags() -> Flags:
+    return np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +38,9 @@ class Traffic:
     after[n] is the request that it follows, always an earlier one, -1 for none; it arrives think_s[n] after that one's end.
     cancel_after_s[n] from its arrival an unfinished request is dropped, infinity for never: by its operator where
     expires[n], else by its user. row[n] is the number of its row in the trace, from 0, dropped rows counted.
-    `content` says what prefixes the requests have in common; None where they have none. `notes` says in words what was
-    dropped, cut or resampled. Array fields that are not given stand for none of it.
+    `content` says what prefixes the requests have in common; None where they have none. `users` is how many there are
+    in a closed loop, which has no rate (rate_rps 0); 0 where requests arrive by themselves. `notes` says in words what
+    was dropped, cut or resampled. Array fields that are not given stand for none of it.
     """
 
     arrival_s: Floats
@@ -40,15 +49,17 @@ class Traffic:
     priority: Ints
     rate_rps: float
     notes: tuple[str, ...] = ()
-    class_of: Ints = _absent(np.int64)
+    class_of: Ints = field(default_factory=_no_ints)
     class_names: tuple[str, ...] = ("all",)
-    session: Ints = _absent(np.int64)
-    after: Ints = _absent(np.int64)
-    think_s: Floats = _absent(np.float64)
-    cancel_after_s: Floats = _absent(np.float64)
-    expires: Flags = _absent(np.bool_)
-    row: Ints = _absent(np.int64)
-    content: Content | None = None
+    session: Ints = field(default_factory=_no_ints)
+    after: Ints = field(default_factory=_no_ints)
+    think_s: Floats = field(default_factory=_no_floats)
+    cancel_after_s: Floats = field(default_factory=_no_floats)
+    expires: Flags = field(default_factory=_no_flags)
+    row: Ints = field(default_factory=_no_ints)
+    content: Content | Texts | None = None
+    users: int = 0
+    _blocks: dict[int, Content] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.arrival_s)
@@ -70,9 +81,43 @@ class Traffic:
         return len(self.arrival_s)
 
     def at(self, rate_rps: float | None) -> Floats:
-        """Returns arrival times in seconds at a mean rate; None keeps the own clock exactly. What follows another stays 0."""
-        return self.arrival_s if rate_rps is None else self.arrival_s * (self.rate_rps / rate_rps)
+        """Returns arrival times in seconds at a mean rate; None keeps the own clock exactly. What follows another stays 0.
+
+        Raises InputError for a rate in a closed loop, whose requests follow one another.
+        """
+        if rate_rps is None:
+            return self.arrival_s
+        if self.users:
+            raise InputError("workload.rate_rps", rate_rps, "none with users, who send the next request when the last one is done")
+        return self.arrival_s * (self.rate_rps / rate_rps)
 
     def content_for(self, block_size: int) -> Content | None:
-        """Returns the blocks that the requests have in common in blocks of `block_size` tokens; None where they share none."""
-        return self.content
+        """Returns the blocks of `block_size` tokens of all requests; None where no two have any in common.
+
+        Raises InputError for recorded blocks that are not of that size where they do not state their own.
+        """
+        if self.content is None:
+            return None
+        if block_size not in self._blocks:
+            self._blocks[block_size] = self.content.blocks(self.prompt_tokens, self.output_tokens, block_size)
+        return self._blocks[block_size]
+
+    def with_users(self, users: int) -> Traffic:
+        """Returns the same requests in the same order sent by so many users in a closed loop, each one session at a time.
+
+        The k-th session, or request without one, follows the (k - users)-th; the first ones begin after their waits.
+        """
+        first, last = self._chains()
+        after, arrival_s = self.after.copy(), np.zeros(len(self))
+        after[first[users:]] = last[: max(len(last) - users, 0)]
+        after[first[:users]] = -1
+        arrival_s[first[:users]] = np.sort(self.think_s[first[:users]])
+        return replace(self, arrival_s=arrival_s, after=after, users=users, rate_rps=0.0)
+
+    def _chains(self) -> tuple[Ints, Ints]:
+        """Returns the first and the last request of each session, a request without one being its own."""
+        own = np.where(self.session < 0, np.arange(len(self)) + self.session.max(initial=0) + 1, self.session)
+        first = np.unique(own, return_index=True)[1]
+        last = len(self) - 1 - np.unique(own[::-1], return_index=True)[1]
+        order = np.argsort(first)
+        return first[order], last[order]

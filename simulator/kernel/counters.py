@@ -58,7 +58,7 @@ def decide(world: Any, r: int, now: float) -> bool:
     return True
 
 
-@inner
+@merged
 def carry_on(world: Any, r: int, i: int, tokens: int, now: float) -> None:
     """Gives request `i` its tokens in the step, and enters its full blocks in the prefix cache."""
     request = world.requests[i]
@@ -68,7 +68,7 @@ def carry_on(world: Any, r: int, i: int, tokens: int, now: float) -> None:
     give(world, r, i, tokens, now)
 
 
-@inner
+@merged
 def admit_waiting(world: Any, r: int, now: float) -> None:
     """Admits from the head of the queue until the budget, the seats or the blocks end."""
     config, replica, step = world.config[0], world.replicas[r], world.steps[r]
@@ -98,7 +98,7 @@ def admit_waiting(world: Any, r: int, now: float) -> None:
 
 @merged
 def sit_down(world: Any, r: int, i: int) -> None:
-    """Moves a waiting request to the end of the running list, which may hold finished ones."""
+    """Moves a waiting request to the running list, which may hold finished ones: to its end, or to its place by arrival."""
     replica, request = world.replicas[r], world.requests[i]
     unlink(replica, world.requests, i)
     if replica.listed == 2 * replica.seats:
@@ -107,7 +107,12 @@ def sit_down(world: Any, r: int, i: int) -> None:
     request.decoding = 0
     if request.preemptions > 0:
         request.preempted_s += replica.now - request.preempted_at
-    world.running[r, replica.listed] = i
+    place = replica.listed
+    if world.config[0].own_micro_batch:
+        while place > 0 and world.requests[world.running[r, place - 1]].arrived_at > request.arrived_at:
+            world.running[r, place] = world.running[r, place - 1]
+            place -= 1
+    world.running[r, place] = i
     replica.listed += 1
     replica.num_running += 1
 
@@ -176,20 +181,21 @@ def tell(world: Any, r: int, i: int) -> None:
     config, replica, request, outcome = world.config[0], world.replicas[r], world.requests[i], world.outcomes[i]
     g = r * config.pipeline_stages + request.lane
     lane = world.lanes[g]
-    decided = lane.steps - 1
-    world.rings[g, (request.born + outcome.output_tokens - request.sampled_at_birth) & (config.ring - 1)] = NOBODY
+    last = request.born + outcome.output_tokens - request.sampled_at_birth
+    decided = min(lane.steps - 1, last)
+    world.rings[g, last & (config.ring - 1)] = NOBODY
     for age in range(replica.in_flight):
         place = replica.oldest + age
         place = place - config.steps_in_flight if place >= config.steps_in_flight else place
         flight = world.flights[r, place]
-        if flight.lane == request.lane and flight.step > request.born:
+        if flight.lane == request.lane and request.born < flight.step <= last:
             world.running[r, (3 + place) * replica.seats + flight.count] = i
             flight.count += 1
             flight.decodes -= 1
             request.in_flight += 1
             request.last_step = replica.launched - replica.in_flight + age
     outcome.produced = request.sampled_at_birth + decided - request.born - request.in_flight
-    if decided - lane.in_flight >= request.born:
+    if lane.steps - 1 - lane.in_flight >= request.born:
         outcome.last_token_at = lane.landed_at
         outcome.itl_max = max(outcome.itl_max, peaks.largest_since(world, g, request.born + 1))
     if decided > request.born:

@@ -14,7 +14,6 @@ from simulator.kernel import gaps, journal, loop, packed
 from simulator.kernel.jit import INTERPRETED, ready
 from simulator.kernel.pricelist import PriceList
 from simulator.kernel.records import (
-    AWAITED,
     BLOCK,
     BY_CONTENT,
     CANCELLED,
@@ -29,7 +28,6 @@ from simulator.kernel.records import (
     OUTCOME,
     OWN_BLOCKS,
     PEAK,
-    REFUSED,
     REJECTED,
     REPLICA,
     REQUEST,
@@ -186,8 +184,14 @@ def _too_large(prices: Prices, world: World) -> str:
     most = int(prices.at["tokens"][0]) - 1
     if int(step["tokens"]) > most:
         return f"a step of {int(step['tokens']):,} tokens has no price: the operator times end at {most:,}"
-    longest = int(prices.at["last_decode_kv"][0])
-    return f"a step over {int(max(step['kv_sum'], step['rounded_kv'])):,} KV tokens has no price: the operator times end at {longest:,}"
+    if int(step["decodes"]) > int(prices.at["last_batch"][0]):
+        batch = int(prices.at["last_batch"][0])
+        return f"a step of {int(step['decodes']):,} decodes has no price: the operator times end at {batch:,}"
+    if int(step["kv_sum"]) > int(step["decodes"]) * int(prices.at["last_decode_kv"][0]):
+        mean, longest = int(step["kv_sum"]) // int(step["decodes"]), int(prices.at["last_decode_kv"][0])
+        return f"decodes over {mean:,} KV tokens on average have no price: the operator times end at {longest:,}"
+    before, longest = int(step["rounded_kv"]), int(prices.at["last_prefill_kv"][0])
+    return f"a prompt's chunk after {before:,} KV tokens has no price: the operator times end at {longest:,}"
 
 
 def _read(world: World) -> NDArray[Any]:
@@ -288,7 +292,8 @@ def _requests(
     rejected = (total > limits.max_model_len) | (blocks > limits.kv_blocks - limits.watermark_blocks)
     if limits.longest_prompt is not None:
         rejected |= total > limits.longest_prompt
-    requests["status"] = np.where(rejected, np.where(follows, REFUSED, REJECTED), np.where(follows, AWAITED, WAITING))
+    requests["status"] = np.where(rejected, REJECTED, WAITING)
+    requests["follows"] = follows
     return requests, outcomes, rejected
 
 
@@ -298,7 +303,9 @@ def _configure(world: World, limits: Limits, fleet: Fleet, content: Any, stop: S
     values = {
         "max_num_batched_tokens": limits.max_num_batched_tokens,
         "max_num_seqs": limits.max_num_seqs,
-        "micro_batch_seqs": max(limits.max_num_seqs // limits.pipeline_stages, 1) if limits.own_micro_batch else limits.max_num_seqs,
+        "micro_batch_seqs": max(limits.max_num_seqs // limits.pipeline_stages, 1)
+        if limits.own_micro_batch
+        else limits.max_num_seqs,
         "block_size": limits.block_size,
         "max_model_len": limits.max_model_len,
         "max_step_tokens": int(world.prices.at["tokens"][0]) - 1,
@@ -313,8 +320,13 @@ def _configure(world: World, limits: Limits, fleet: Fleet, content: Any, stop: S
         "own_micro_batch": limits.own_micro_batch,
         "prefix_caching": cached,
         "counters": counters,
-        "leaps": limits.leaps and counters and limits.pipeline_stages == 1 and limits.group == 1 and not fleet.frontend.detokenize_s,
+        "leaps": limits.leaps
+        and counters
+        and limits.pipeline_stages == 1
+        and limits.group == 1
+        and not fleet.frontend.detokenize_s,
         "whole_prompt": limits.whole_prompt,
+        "followers": bool(world.requests["follows"].any()),
         "recording": record,
         "api_s_per_request": fleet.frontend.api_s_per_request,
         "api_s_per_token": fleet.frontend.api_s_per_token,

@@ -9,7 +9,7 @@ from simulator.kernel import counters
 from simulator.kernel.blocks import release, stand_up
 from simulator.kernel.events import ARRIVE, CANCEL, DELIVER, KINDS, ended, pop, push
 from simulator.kernel.jit import inner, merged
-from simulator.kernel.records import AWAITED, CANCELLED, FINISHED, NOBODY, REJECTED, RUNNING, WAITING
+from simulator.kernel.records import CANCELLED, FINISHED, NOBODY, REJECTED, RUNNING
 from simulator.kernel.waiting import enqueue, unlink
 
 
@@ -28,7 +28,7 @@ def next_event(world: Any) -> float:
 @inner
 def passes(request: Any) -> bool:
     """Returns whether a request does not arrive by itself, or is refused with nobody waiting for its end."""
-    return bool(request.status >= AWAITED or (request.status == REJECTED and request.follower == NOBODY))
+    return bool(request.follows or (request.status == REJECTED and request.follower == NOBODY))
 
 
 @inner
@@ -40,7 +40,7 @@ def unfinished(world: Any) -> bool:
     return bool(world.clock[0].held_first != NOBODY)
 
 
-@inner
+@merged
 def happen(world: Any, route: Any, now: float) -> None:
     """Lets the next thing happen."""
     clock, requests = world.clock[0], world.requests
@@ -53,14 +53,13 @@ def happen(world: Any, route: Any, now: float) -> None:
             deliver(world, route, i, now)
         elif kind == ARRIVE:
             requests[i].arrived_at = now
-            requests[i].status = WAITING if requests[i].status == AWAITED else REJECTED
             arrive(world, route, i, now)
     else:
         clock.arriving += 1
         arrive(world, route, clock.arriving - 1, now)
 
 
-@inner
+@merged
 def arrive(world: Any, route: Any, i: int, now: float) -> None:
     """Lets request `i` reach the API server, from which it goes on to the router."""
     config, clock, request = world.config[0], world.clock[0], world.requests[i]
@@ -77,7 +76,7 @@ def arrive(world: Any, route: Any, i: int, now: float) -> None:
         deliver(world, route, i, now)
 
 
-@inner
+@merged
 def deliver(world: Any, route: Any, i: int, now: float) -> None:
     """Routes request `i`, or keeps it in front of the fleet behind those that are kept already."""
     clock, requests = world.clock[0], world.requests
@@ -97,7 +96,7 @@ def deliver(world: Any, route: Any, i: int, now: float) -> None:
     clock.held_last = i
 
 
-@inner
+@merged
 def bind(world: Any, i: int, r: int, now: float) -> None:
     """Puts request `i` in the queue of an engine, and wakes its group where it can decide."""
     config, replica = world.config[0], world.replicas[r]

@@ -43,7 +43,10 @@ if not INTERPRETED:
 
 
 # Kernels allocate nothing, and counting references to arrays would be most of their work: hence no _nrt.
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": BOUNDS_CHECK, "_nrt": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": BOUNDS_CHECK, "_nrt": False}
+# A helper lives inside the kernels that call it: it is neither called from Python nor kept by itself, which would double
+# the time to compile.
+HELPER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _SIGNATURES: dict[Any, Any] = {}
 _COMPILING = threading.Lock()
 
@@ -54,7 +57,7 @@ def kernel(signature: Any) -> Callable[[Function], Function]:
     def declare(function: Function) -> Function:
         if INTERPRETED:
             return function
-        compiled = cast(Function, njit(**OPTIONS)(function))
+        compiled = cast(Function, njit(cache=True, **OPTIONS)(function))
         _SIGNATURES[compiled] = signature
         return compiled
 
@@ -74,9 +77,9 @@ def ready(function: Function) -> Function:
 
 def inner(function: Function) -> Function:
     """Compiles a helper of kernels, for every set of types that they call it with."""
-    return function if INTERPRETED else cast(Function, njit(**OPTIONS)(function))
+    return function if INTERPRETED else cast(Function, njit(**HELPER)(function))
 
 
 def merged(function: Function) -> Function:
     """Compiles a helper that is given the whole world into its caller: a call would copy all of its arrays."""
-    return function if INTERPRETED else cast(Function, njit(inline="always", **OPTIONS)(function))
+    return function if INTERPRETED else cast(Function, njit(forceinline=True, **HELPER)(function))

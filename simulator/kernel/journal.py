@@ -10,7 +10,7 @@ from typing import Any
 from simulator.kernel.jit import inner, merged
 from simulator.kernel.records import NOBODY
 
-SCHEDULED, ADMITTED, PREEMPTED, FINISHED, STEP, NOTHING = 0, 1, 2, 3, 4, 5
+SCHEDULED, ADMITTED, PREEMPTED, FINISHED, STEP, NOTHING, PASS = 0, 1, 2, 3, 4, 5, 6
 
 
 @merged
@@ -28,13 +28,27 @@ def note(world: Any, kind: int, step: int, i: int, amount: int) -> None:
 def nearly_full(world: Any) -> bool:
     """Returns whether the next turn of a group might not find room."""
     config = world.config[0]
-    return bool(world.clock[0].written + room_for_a_turn(config.group, config.steps_in_flight, config.max_num_seqs) > len(world.journal))
+    return bool(world.clock[0].written + _room(config.group, config.steps_in_flight, config.max_num_seqs) > len(world.journal))
 
 
-@inner
 def room_for_a_turn(group: int, steps_in_flight: int, seats: int) -> int:
-    """Returns a bound on the entries of one turn: who finishes, takes part, is admitted or must go."""
-    return group * (4 * seats + 1)
+    """Returns a bound on the entries of one turn: who finishes, takes part, is admitted or must go, and every stage."""
+    return group * (4 * seats + 1 + steps_in_flight)
+
+
+_room = inner(room_for_a_turn)
+
+
+@merged
+def note_pass(world: Any, r: int, stage: int, start_at: float, end_at: float) -> None:
+    """Writes when the step passes a stage of the pipeline."""
+    entry = world.journal[world.clock[0].written]
+    entry.kind = PASS
+    entry.step = world.steps[r].entry
+    entry.lane = stage
+    entry.start_s = start_at
+    entry.end_s = end_at
+    world.clock[0].written += 1
 
 
 @merged

@@ -106,7 +106,7 @@ def finish_named(world: Any, r: int, i: int, seen_at: float) -> int:
     return 1 if was_running else 0
 
 
-@inner
+@merged
 def finish_counted(world: Any, r: int, g: int, step: int, seen_at: float) -> None:
     """Ends the requests that got their last token in a step, as the counters foretold."""
     replica = world.replicas[r]

@@ -16,7 +16,7 @@ from typing import Any
 
 from numba import types
 
-from simulator.kernel import counters, events, fleet, journal
+from simulator.kernel import counters, fleet, journal
 from simulator.kernel.jit import inner, kernel, merged
 from simulator.kernel.land import land
 from simulator.kernel.leap import leap
@@ -31,7 +31,7 @@ MOST_BARREN_STEPS = 1_000_000
 @kernel(types.int64(WORLD_TYPE, types.FunctionType(SCHEDULE), types.FunctionType(ROUTE)))
 def run(world: Any, schedule: Any, route: Any) -> int:
     """Runs until nothing is left to happen; returns DONE, or why it cannot go on."""
-    config, clock, replicas = world.config[0], world.clock[0], world.replicas
+    config, replicas = world.config[0], world.replicas
     while True:
         first = earliest(replicas, config.group)
         now = replicas[first].wake_at
@@ -43,11 +43,9 @@ def run(world: Any, schedule: Any, route: Any) -> int:
             continue
         if config.recording and journal.nearly_full(world):
             return JOURNAL_FULL
-        status = turn(world, schedule, first, now, outside)
+        status = turn(world, schedule, route, first, now)
         if status != DONE:
             return status
-        if clock.held_first != NOBODY:
-            fleet.ask_again(world, route, now)
         if hopeless(world, now):
             return STOPPED
 
@@ -77,13 +75,15 @@ def hopeless(world: Any, now: float) -> bool:
 
 
 @merged
-def turn(world: Any, schedule: Any, first: int, now: float, outside: float) -> int:
+def turn(world: Any, schedule: Any, route: Any, first: int, now: float) -> int:
     """Lets a group of engines land what is due and decide one step; returns DONE, OUT_OF_TABLE or BARREN."""
     config, lead = world.config[0], world.replicas[first]
     if lead.in_flight > 0:
         if now >= oldest_end(world, first):
             for r in range(first, first + config.group):
                 land(world, r)
+            if world.clock[0].held_first != NOBODY:
+                fleet.ask_again(world, route, now)
         elif lead.in_flight == config.steps_in_flight:
             lead.wake_at = oldest_end(world, first)
             return DONE
@@ -91,7 +91,7 @@ def turn(world: Any, schedule: Any, first: int, now: float, outside: float) -> i
         lead.wake_at = math.inf
         return DONE
     if config.leaps and lead.num_waiting == 0 and world.lanes[first].partial == NOBODY and world.lanes[first].decodes > 0:
-        now = leap(world, first, now, outside)
+        now = leap(world, first, now, undisturbed(world, first))
     scheduled, preempted = 0, 0
     for r in range(first, first + config.group):
         status = decide(world, schedule, r, now)
@@ -116,6 +116,17 @@ def turn(world: Any, schedule: Any, first: int, now: float, outside: float) -> i
             # A request that could only preempt itself ends the step; the next one may go on without it.
             lead.wake_at = math.inf
     return BARREN if lead.barren > MOST_BARREN_STEPS else DONE
+
+
+@merged
+def undisturbed(world: Any, first: int) -> float:
+    """Returns until when no request can arrive: one that follows another, or is kept, not before another engine moves on."""
+    until = fleet.next_event(world)
+    if world.config[0].followers or world.clock[0].held_first != NOBODY:
+        for r in range(len(world.replicas)):
+            if r != first:
+                until = min(until, world.replicas[r].wake_at)
+    return float(until)
 
 
 @merged

@@ -15,8 +15,8 @@ from simulator.kernel.records import PRICE_AT, Prices
 def prices_of(price_list: PriceList, max_num_seqs: int, max_model_len: int) -> Prices:
     """Returns the arrays, with a look-up from every batch, chunk and KV length to its knot."""
     tokens = price_list.token_s.shape[1]
-    last_decode_kv = int(max(price_list.decode_kv[-1], max_model_len))
-    last_prefill_kv = int(max(price_list.prefill_kv[-1], max_model_len))
+    decode_kv = np.arange(max(price_list.decode_kv[-1], max_model_len) // KV_STEP + 2) * KV_STEP
+    prefill_kv = np.arange(max(price_list.prefill_kv[-1], max_model_len) // KV_STEP + 2) * KV_STEP
     values, where = _packed(
         token=price_list.token_s,
         sample=price_list.sample_s,
@@ -33,9 +33,9 @@ def prices_of(price_list: PriceList, max_num_seqs: int, max_model_len: int) -> P
     )
     slots, slots_where = _packed(
         batch_slots=_slots(price_list.decode_batch, np.arange(max_num_seqs + 1)),
-        decode_kv_slots=_slots(price_list.decode_kv, np.arange(last_decode_kv // KV_STEP + 2) * KV_STEP),
+        decode_kv_slots=_slots(price_list.decode_kv, decode_kv),
         chunk_slots=_slots(price_list.prefill_chunk, np.arange(tokens)),
-        prefill_kv_slots=_slots(price_list.prefill_kv, np.arange(last_prefill_kv // KV_STEP + 2) * KV_STEP),
+        prefill_kv_slots=_slots(price_list.prefill_kv, prefill_kv),
     )
     at = np.zeros(1, dtype=PRICE_AT)
     sizes: dict[str, float] = {
@@ -47,8 +47,9 @@ def prices_of(price_list: PriceList, max_num_seqs: int, max_model_len: int) -> P
         "kv_quantum": price_list.kv_quantum,
         "merged_prefill": price_list.merged_prefill,
         "prefill_factor": price_list.prefill_factor,
-        "last_decode_kv": last_decode_kv,
-        "last_prefill_kv": last_prefill_kv,
+        "last_batch": int(price_list.decode_batch[-1]),
+        "last_decode_kv": int(price_list.decode_kv[-1]),
+        "last_prefill_kv": int(price_list.prefill_kv[-1]),
     }
     for name, number in {**where, **slots_where, **sizes}.items():
         at[name] = number

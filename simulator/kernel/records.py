@@ -12,8 +12,6 @@ from numba import from_dtype, types
 
 Record = Any
 WAITING, RUNNING, FINISHED, REJECTED, CANCELLED = 0, 1, 2, 3, 4
-# Of a request that follows another one, until it arrives: whether it will wait then, or be refused.
-AWAITED, REFUSED = 5, 6
 NOBODY = -1
 # What a prefix cache can find: nothing, what a preempted request left behind itself, or any block by its content.
 NO_CACHE, OWN_BLOCKS, BY_CONTENT = 0, 1, 2
@@ -39,6 +37,7 @@ CONFIG = np.dtype(
         ("counters", "i8"),  # the policy lets steps be decided from counters alone
         ("leaps", "i8"),  # stretches of pure decode are skipped
         ("whole_prompt", "i8"),  # a prompt's blocks are all taken at its admission
+        ("followers", "i8"),  # some requests arrive after the end of others
         ("recording", "i8"),  # every step is written to the journal
         ("api_s_per_request", "f8"),
         ("api_s_per_token", "f8"),
@@ -73,6 +72,7 @@ REQUEST = np.dtype(
         ("decoding", "i1"),  # has sampled since it was last admitted
         ("exhausted", "i1"),  # all of its tokens are in flight: there is nothing left to schedule
         ("lane", "i1"),  # the micro-batch that it belongs to
+        ("follows", "i1"),  # arrives after the end of another one
         ("admitted", "i1"),  # in the step that is being decided
         ("preemptions", "i4"),
         ("priority", "i4"),
@@ -230,7 +230,8 @@ PRICE_AT = np.dtype(
                 *("token", "tokens", "sample", "samples", "floor", "extra"),
                 *("decode", "decode_columns", "decode_batches", "decode_kvs", "batch_slots", "decode_kv_slots"),
                 *("prefill", "prefill_columns", "prefill_chunks", "prefill_kvs", "chunk_slots", "prefill_kv_slots"),
-                *("stages", "stage_share", "stage_token", "kv_quantum", "merged_prefill", "last_decode_kv", "last_prefill_kv"),
+                *("stages", "stage_share", "stage_token", "kv_quantum", "merged_prefill"),
+                *("last_batch", "last_decode_kv", "last_prefill_kv"),
             )
         ),
         ("prefill_factor", "f8"),
@@ -254,9 +255,7 @@ CACHE_TYPE = _NamedTupleType((_I, _I2, from_dtype(BLOCK)[:, ::1], types.int64[:,
 
 # schedule(config, replica, requests, running, cache): sets scheduled_tokens, grows and releases blocks, moves requests
 # between running[:replica.num_running] and the waiting list.
-SCHEDULE = types.void(
-    from_dtype(CONFIG), from_dtype(REPLICA), from_dtype(REQUEST)[::1], types.int64[::1], CACHE_TYPE
-)
+SCHEDULE = types.void(from_dtype(CONFIG), from_dtype(REPLICA), from_dtype(REQUEST)[::1], types.int64[::1], CACHE_TYPE)
 # route(state, replicas, requests, contents, request) -> engine, or NOBODY; state is the router's own memory.
 ROUTE = types.int64(types.int64[::1], from_dtype(REPLICA)[::1], from_dtype(REQUEST)[::1], types.int64[::1], types.int64)
 

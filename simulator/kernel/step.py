@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from simulator.kernel import journal
 from simulator.kernel.gaps import BINS
 from simulator.kernel.jit import merged
 from simulator.kernel.pricing import chunk_seconds, layer_seconds, merged_seconds, stage_seconds
@@ -93,7 +94,7 @@ def price(world: Any, r: int) -> float:
         return 0.0
     if step.tokens >= prices.at[0].tokens or step.sampled >= prices.at[0].samples:
         return OUT_OF_TABLE
-    if step.decodes > 0 and step.kv_sum > step.decodes * prices.at[0].last_decode_kv:
+    if step.decodes > prices.at[0].last_batch or step.kv_sum > step.decodes * prices.at[0].last_decode_kv:
         return OUT_OF_TABLE
     if prices.at[0].merged_prefill and step.chunks > 0:
         if step.rounded_kv > prices.at[0].last_prefill_kv:
@@ -124,8 +125,13 @@ def fly(world: Any, first: int, now: float) -> float:
                 world.steps[r].start_at = max(at, lead.stage_free_at)
         if world.replicas[first].in_flight > 0 and at > lead.stage_free_at:
             waited += at - lead.stage_free_at
-        at = max(at, lead.stage_free_at) + longest
+        start_at = max(at, lead.stage_free_at)
+        at = start_at + longest
         lead.stage_free_at = at
+        if config.recording and config.pipeline_stages > 1:
+            for r in range(first, first + config.group):
+                if world.steps[r].scheduled > 0:
+                    journal.note_pass(world, r, stage, start_at, at)
     for r in range(first, first + config.group):
         world.replicas[r].bubble_s += waited / config.pipeline_stages
         world.replicas[r].block_seconds += (at - max(now, world.replicas[r].device_free_at)) * (

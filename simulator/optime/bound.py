@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.optime.operators import Collective, DecodeAttention, Floats, Gemm, Memory, Operator, PrefillAttention
+from simulator.optime.operators import Collective, DecodeAttention, Floats, Gemm, Memory, Operator, PrefillAttention, Transfer
 from simulator.spec.device import Device
 
 
@@ -12,13 +12,16 @@ def bound(operator: Operator, device: Device) -> Floats | None:
     """Returns the least seconds of every point, or None when the device states no rate for the operator.
 
     max(FLOPs / peak, bytes / bandwidth), Williams et al., "Roofline", CACM 52(4), 2009; for collectives the bytes that a
-    GPU must send over the slowest link among the GPUs.
+    GPU must send over the slowest link among the GPUs, and for transfers likewise.
     """
     if isinstance(operator, Collective):
         if operator.gpus == 1:
             return np.zeros(operator.rows.shape)
         rate = device.link.bandwidth(operator.gpus)
         return None if rate is None else operator.link_bytes / rate
+    if isinstance(operator, Transfer):
+        rate = device.link.bandwidth(operator.gpus)
+        return None if rate is None else operator.bytes / rate
     if isinstance(operator, Memory):
         return operator.bytes / device.memory_bandwidth_bytes_per_s
     if isinstance(operator, Gemm | PrefillAttention | DecodeAttention):

@@ -187,3 +187,22 @@ class AllGather(Collective):
     def link_bytes(self) -> Floats:
         """(n - 1) / n of the joined buffer."""
         return (self.gpus - 1) / self.gpus * self.bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer(Operator):
+    """`rows` x `bytes_per_row` bytes that one pipeline stage sends to the next; a replica's `gpus` are neighbours."""
+
+    rows: Ints
+    bytes_per_row: float
+    gpus: int
+
+    @property
+    def tokens(self) -> Ints:
+        """The rows of every point."""
+        return self.rows
+
+    @property
+    def bytes(self) -> Floats:
+        """Bytes sent."""
+        return self.rows.astype(np.float64) * self.bytes_per_row

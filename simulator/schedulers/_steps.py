@@ -29,7 +29,13 @@ def last_settled(config: Record, replica: Record, requests: Any, running: Any) -
 
 
 @inner
-def continue_decodes(config: Record, replica: Record, requests: Any, running: Any, cache: Any) -> int:
+def next_token_fits(config: Record, replica: Record, request: Record, cache: Any, spare: int) -> bool:
+    """Gives the request the block of its next token; with `spare`, only where some block is free even if it needs none."""
+    return bool((spare == 0 or replica.free_blocks > 0) and grow(config, replica, request, cache, request.computed_tokens + 1))
+
+
+@inner
+def continue_decodes(config: Record, replica: Record, requests: Any, running: Any, cache: Any, spare: int) -> int:
     """Gives decodes one token each in order of arrival, preempting from the end while blocks lack; returns how many."""
     count = 0
     place = 0
@@ -38,12 +44,12 @@ def continue_decodes(config: Record, replica: Record, requests: Any, running: An
         if not request.decoding or request.exhausted or not settled(config, replica, request):
             place += 1
             continue
-        fits = grow(config, replica, request, cache, request.computed_tokens + 1)
+        fits = next_token_fits(config, replica, request, cache, spare)
         victim = replica.num_running
         while not fits and victim != place:
             victim = last_settled(config, replica, requests, running)
             count -= preempt(config, replica, requests, running, cache, victim)
-            fits = victim != place and grow(config, replica, request, cache, request.computed_tokens + 1)
+            fits = victim != place and next_token_fits(config, replica, request, cache, spare)
         # One that had to go itself leaves its place to the next in line.
         if fits:
             request.scheduled_tokens = 1

@@ -51,7 +51,7 @@ def schedule(config: Record, replica: Record, requests: Any, running: Any, cache
         if admit_prompts(config, replica, requests, running, cache) > 0:
             return
     replica.memory[0] += 1
-    continue_decodes(config, replica, requests, running, cache)
+    continue_decodes(config, replica, requests, running, cache, 0)
 
 
 @inner

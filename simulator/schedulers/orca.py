@@ -28,7 +28,7 @@ def schedule(config: Record, replica: Record, requests: Any, running: Any, cache
     """Decides one step."""
     slot = blocks_for(config.max_model_len, config.block_size)
     seats = reserved_seats(config, replica, slot)
-    count = continue_decodes(config, replica, requests, running, cache)
+    count = continue_decodes(config, replica, requests, running, cache, 0)
     while replica.waiting_head != NOBODY and replica.num_running < config.max_num_seqs and count < seats:
         i = replica.waiting_head
         request = requests[i]

@@ -56,7 +56,7 @@ def check(options: Options, deployment: Resolved, field: str) -> None:
 @kernel(SCHEDULE)
 def schedule(config: Record, replica: Record, requests: Any, running: Any, cache: Any) -> None:
     """Decides one step."""
-    decodes = continue_decodes(config, replica, requests, running, cache)
+    decodes = continue_decodes(config, replica, requests, running, cache, 0)
     if decodes >= config.micro_batch_seqs:
         return
     i = part_done(config, replica, requests, running)

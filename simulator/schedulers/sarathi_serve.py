@@ -2,7 +2,8 @@
 
 Every decode takes part in every step; part-done prompts and then new ones share what is left of the token budget. A
 prompt's blocks are all taken at its admission, which leaves 1 % of the pool free. Rules as in microsoft/sarathi-serve and
-as Vidur restates them; a decode that stays inside its last block needs none, where both ask for a free one.
+as Vidur restates them, but for one of both: `spare_block` lets a decode go on only while some block is free, even when its
+last one has room.
 
 The paper's ablations: `hybrid_only` puts prompts beside decodes but in whole, each when all of it fits the budget;
 `chunked_only` computes the same chunks in steps of their own, which take turns with steps of decodes. Under a chunk
@@ -38,19 +39,20 @@ GRAIN = 32
 
 
 class Options(Spec):
-    """How prompts and decodes share steps, and the chunk schedule: all four numbers, or none of them."""
+    """How prompts and decodes share steps, whether decodes need a spare block, and the chunk schedule: all four or none."""
 
     batching: Literal["combined", "hybrid_only", "chunked_only"] = "combined"
     low_chunk_size: int = Field(default=0, ge=0, multiple_of=GRAIN)
     high_chunk_size: int = Field(default=0, ge=0, multiple_of=GRAIN)
     chunk_schedule_max_tokens: int = Field(default=0, ge=0)
     chunk_schedule_stages: int = Field(default=0, ge=0)
+    spare_block: bool = False
 
 
 def encode(options: Options) -> tuple[int, ...]:
     """Returns the options in the order in which the policy reads them."""
     schedule_of = (options.low_chunk_size, options.high_chunk_size, options.chunk_schedule_max_tokens)
-    return BATCHING[options.batching], *schedule_of, options.chunk_schedule_stages
+    return BATCHING[options.batching], *schedule_of, options.chunk_schedule_stages, int(options.spare_block)
 
 
 def check(options: Options, deployment: Resolved, field: str) -> None:
@@ -59,7 +61,7 @@ def check(options: Options, deployment: Resolved, field: str) -> None:
     if options.batching == "hybrid_only" and budget < longest:
         allowed = f"a max_num_batched_tokens of at least max_model_len ({longest}) with it, not {budget}"
         raise InputError(f"{field}.batching", options.batching, allowed)
-    numbers = options.model_dump(exclude={"batching"})
+    numbers = options.model_dump(exclude={"batching", "spare_block"})
     missing = [name for name, number in numbers.items() if number == 0]
     if 0 < len(missing) < len(numbers):
         raise InputError(f"{field}.{missing[0]}", 0, "a number above 0 beside the rest of the chunk schedule")
@@ -77,7 +79,7 @@ def schedule(config: Record, replica: Record, requests: Any, running: Any, cache
     if config.options[0] == CHUNKED_ONLY:
         take_turns(config, replica, requests, running, cache)
         return
-    decodes = continue_decodes(config, replica, requests, running, cache)
+    decodes = continue_decodes(config, replica, requests, running, cache, config.options[5])
     used, count = continue_prompts(config, replica, requests, running, decodes, decodes)
     admit_waiting(config, replica, requests, running, cache, used, count)
 
@@ -87,7 +89,7 @@ def take_turns(config: Record, replica: Record, requests: Any, running: Any, cac
     """Decides a step of chunks, or of decodes after one of chunks and where there is no chunk."""
     chunks_went_last = replica.memory[0]
     replica.memory[0] = 0
-    if chunks_went_last and continue_decodes(config, replica, requests, running, cache) > 0:
+    if chunks_went_last and continue_decodes(config, replica, requests, running, cache, config.options[5]) > 0:
         return
     _, count = continue_prompts(config, replica, requests, running, 0, 0)
     if count == 0:
@@ -95,7 +97,7 @@ def take_turns(config: Record, replica: Record, requests: Any, running: Any, cac
     if count > 0:
         replica.memory[0] = 1
     elif not chunks_went_last:
-        continue_decodes(config, replica, requests, running, cache)
+        continue_decodes(config, replica, requests, running, cache, config.options[5])
 
 
 @inner

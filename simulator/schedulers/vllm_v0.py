@@ -2,7 +2,8 @@
 
 A step of prompts holds as many from the head of the queue as seats, blocks (1 % stays free) and the token budget allow;
 the budget counts each at the length of the longest, since they were padded to it. Only a step without a prompt decodes.
-Rules as Vidur restates them; a decode that stays inside its last block needs none, where Vidur asks for a free one.
+Rules as Vidur restates them, but for one that it shares with that vLLM: `spare_block` lets a decode go on only while some
+block is free, even when its last one has room.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from simulator.kernel.blocks import admit_in_order, blocks_for, grow
 from simulator.kernel.jit import inner, kernel
 from simulator.kernel.records import NOBODY, SCHEDULE, Record
 from simulator.schedulers._steps import continue_decodes
+from simulator.spec.base import Spec
 
 WATERMARK = 0.01
 WHOLE_PROMPT = True
@@ -23,11 +25,22 @@ OWN_MICRO_BATCH = True
 COUNTABLE = False
 
 
+class Options(Spec):
+    """Whether a decode asks for a free block that it may not need."""
+
+    spare_block: bool = False
+
+
+def encode(options: Options) -> tuple[int, ...]:
+    """Returns the option as the policy reads it."""
+    return (int(options.spare_block),)
+
+
 @kernel(SCHEDULE)
 def schedule(config: Record, replica: Record, requests: Any, running: Any, cache: Any) -> None:
     """Decides one step."""
     if admit_prompts(config, replica, requests, running, cache) == 0:
-        continue_decodes(config, replica, requests, running, cache)
+        continue_decodes(config, replica, requests, running, cache, config.options[0])
 
 
 @inner

@@ -79,6 +79,13 @@ class Table:
         self.refuse((numbers != np.floor(numbers)) | (np.abs(numbers) > MOST_TOKENS), "priority", allowed)
         return numbers.astype(np.int64)
 
+    def numbered(self, column: str) -> tuple[Ints, tuple[str, ...]]:
+        """Returns the texts of a column as numbers, int64[rows], in order of appearance, and those texts; -1 for none."""
+        texts = ["" if value is None else str(value).strip() for value in self.columns[column]]
+        names = tuple(dict.fromkeys(text for text in texts if text))
+        places = {name: place for place, name in enumerate(names)}
+        return np.array([places.get(text, -1) for text in texts], np.int64), names
+
     def blocks(self, column: str, ids: Callable[[Any], list[int]], allowed: str) -> tuple[Ints, ...]:
         """Returns the block ids of each row, as `ids` reads them from a value or raises ValueError."""
         rows: list[Ints] = []

@@ -17,6 +17,9 @@ from simulator.errors import InputError
 from simulator.traces import Format, Trace
 from simulator.traces._table import Table, from_csv, from_json_lines
 
+CLASS = "class"
+SESSIONS = ("session", "session_id")
+UNNAMED = "all"
 GZIP_MAGIC = b"\x1f\x8b"
 TEXT = "CSV or JSON Lines in UTF-8, plain or gzip"
 
@@ -42,7 +45,21 @@ def read(path: Path, field: str = "workload.trace") -> Trace:
         raise InputError(f"{field} (columns of {path.name})", ", ".join(table.columns), f"a file with the columns of {choices}")
     if not len(table):
         raise InputError(field, str(path), "a trace with at least one request (it has a header and no rows)")
-    return _read_only(_without_zeros(replace(formats()[name].parse(table), format=name, rows=len(table)), path, field))
+    trace = replace(formats()[name].parse(table), format=name, rows=len(table))
+    return _read_only(_without_zeros(_labelled(trace, table), path, field))
+
+
+def _labelled(trace: Trace, table: Table) -> Trace:
+    """Returns the trace with the columns `class` and `session` (or `session_id`), which a file of any format may have."""
+    if CLASS in table.columns:
+        class_of, names = table.numbered(CLASS)
+        if (class_of < 0).any():
+            names, class_of = (*names, UNNAMED), np.where(class_of < 0, len(names), class_of)
+        trace = replace(trace, class_of=class_of[trace.row], class_names=names)
+    column = next((name for name in SESSIONS if name in table.columns), None)
+    if column is not None and (trace.session < 0).all():
+        trace = replace(trace, session=table.numbered(column)[0][trace.row])
+    return trace
 
 
 def _text(path: Path, field: str) -> str:
@@ -99,6 +116,9 @@ def _without_zeros(trace: Trace, path: Path, field: str) -> Trace:
         prompt_tokens=trace.prompt_tokens[keep],
         output_tokens=trace.output_tokens[keep],
         priority=trace.priority[keep],
+        class_of=trace.class_of[keep],
+        session=trace.session[keep],
+        row=trace.row[keep],
         block_ids=blocks,
         dropped=dropped,
         notes=(*trace.notes, f"{path.name}: of {trace.rows:,} rows {told} were dropped"),

@@ -1,7 +1,7 @@
 """Vidur's and Sarathi-Serve's CSV, and the one that `trimtab simulate --requests` writes.
 
-Beside Vidur's columns a file may have `priority` and `block_ids`: the ids of the request's prefix blocks in order, as
-ranges (`0-3 17`). Without arrival times it is a record of lengths alone.
+Beside Vidur's columns a file may have `priority` and `block_ids`: the ids of the blocks that the request's prompt and output
+fill, in order, as ranges (`0-3 17`). Without arrival times it is a record of lengths alone.
 """
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator import lengths
-from simulator.draw import STREAMS, _stream, draw, own_rate
+from simulator.draw import draw, own_rate
+from simulator.draw.streams import STREAMS, stream
 from simulator.errors import InputError
-from simulator.spec.workload import Lengths, Workload
+from simulator.spec.distributions import Lengths
+from simulator.spec.workload import Workload
 from simulator.traces import _blocks
 from simulator.traffic import Traffic
 
@@ -210,7 +212,7 @@ def test_even_arrivals_stay_even_when_blocks_are_joined(tmp_path: Path) -> None:
 
 
 def test_every_part_of_the_randomness_has_its_own_stream() -> None:
-    firsts = {_stream(11, part).random() for part in STREAMS}
+    firsts = {stream(11, part).random() for part in STREAMS}
     assert len(firsts) == len(STREAMS)
 
 
@@ -257,12 +259,6 @@ def test_a_single_row_is_a_trace(tmp_path: Path) -> None:
     traffic = draw(Workload(trace=str(path)), None, 0)
     check_laws(traffic, 1)
     assert traffic.arrival_s.tolist() == [2.5]
-
-
-def test_prefix_blocks_that_are_not_simulated_are_told(tmp_path: Path) -> None:
-    path = tmp_path / "blocks.csv"
-    path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens,block_ids\n0,10,1,0\n1,10,1,0\n")
-    assert any("block_ids" in note for note in draw(Workload(trace=str(path)), None, 0).notes)
 
 
 def test_a_trace_that_changes_is_read_again(tmp_path: Path) -> None:

@@ -12,11 +12,27 @@ import pytest
 from numpy.typing import NDArray
 
 from simulator import catalog
+from simulator.content import Content
 from simulator.kernel.jit import INTERPRETED, ready
 from simulator.kernel.records import NOBODY, REPLICA, REQUEST
+from simulator.outcome import Outcome
+from simulator.resolve import resolve
 from simulator.routers import OWN
+from simulator.run import prepare, simulate
+from simulator.spec.deployment import Deployment
+from simulator.traffic import Traffic
 
 BLOCK = 16
+DEPLOYMENT = {
+    "model": "meta-llama/Llama-3.1-8B",
+    "engine": "vllm-0.19",
+    "device": "H200-SXM",
+    "replicas": 3,
+    "max_model_len": 512,
+    "block_size": BLOCK,
+    "enable_prefix_caching": True,
+}
+LINEAR = ({"source": "linear", "base_s": 5e-3, "per_token_s": 2e-5, "per_kv_token_s": 1e-9},)
 
 
 def records(array: NDArray[Any]) -> Any:
@@ -100,19 +116,27 @@ def test_power_of_two_never_takes_the_most_loaded_one_and_seldom_the_second() ->
     assert Fleet("power_of_two", [9], [9]).route() == 0
 
 
-def test_deferred_waits_for_a_seat_a_queue_and_blocks() -> None:
-    fleet = Fleet("deferred", [4, 4, 2], [0, 0, 1], [10, 20, 30], seats=4)
+def test_deferred_waits_for_a_seat_and_blocks() -> None:
+    fleet = Fleet("deferred", [4, 4, 2], [0, 0, 2], [10, 20, 30], seats=4)
     assert fleet.route() == NOBODY
-    fleet.load([4, 3, 2], [0, 0, 1])
+    fleet.load([4, 3, 4], [0, 0, 0])
     assert fleet.route() == 1
     assert fleet.route(prompt=20 * BLOCK) == 1
     assert fleet.route(prompt=20 * BLOCK + 1) == NOBODY
     fleet.load([3, 3, 2], [0, 0, 0])
-    assert fleet.route() == 2
+    assert fleet.route() == 2, "the most free blocks"
     fleet.replicas["free_blocks"] = [10, 10, 10]
     assert fleet.route() == 0
     fleet.load([3, 0, 2], [0, 0, 0])
     assert fleet.route(prompt=50 * BLOCK) == 1, "whatever is not refused fits an empty engine"
+
+
+def test_deferred_leaves_the_queue_of_an_engine_its_blocks() -> None:
+    # The queue's one entry is of the size of the request itself: both need 8 blocks.
+    fleet = Fleet("deferred", [1], [1], [16], seats=4)
+    assert fleet.route(prompt=8 * BLOCK) == 0
+    fleet.replicas["free_blocks"] = 15
+    assert fleet.route(prompt=8 * BLOCK) == NOBODY
 
 
 def test_a_session_sticks_to_the_engine_it_began_on() -> None:
@@ -155,3 +179,62 @@ def test_requests_of_unknown_content_go_to_the_least_loaded() -> None:
     fleet = Fleet("prefix_aware", [3, 1, 2], [0, 0, 0])
     assert [fleet.route(8), fleet.route(500)] == [1, 1]
     assert not fleet.state[OWN:].any()
+
+
+# In a fleet
+
+
+def conversations(router: str) -> tuple[Outcome, Traffic]:
+    """Returns ten conversations of four turns on three engines behind a router; each turn begins with all before it."""
+    turns, count = 4, 10
+    session = np.tile(np.arange(count), turns)
+    turn = np.repeat(np.arange(turns), count)
+    prompt, output = 40 + 64 * turn, np.full(len(turn), 24)
+    blocks = (prompt + output) // BLOCK
+    ids = np.concatenate([who * 100 + np.arange(filled) for who, filled in zip(session, blocks, strict=True)])
+    requests = Traffic(
+        arrival_s=np.linspace(0.0, 2.0, len(turn), endpoint=False),
+        prompt_tokens=prompt,
+        output_tokens=output,
+        priority=np.zeros(len(turn), dtype=np.int64),
+        rate_rps=20.0,
+        session=session,
+        content=Content(ids, np.concatenate(([0], np.cumsum(blocks))), BLOCK),
+    )
+    deployment = Deployment.parse({**DEPLOYMENT, "router": router})
+    return simulate(prepare(resolve(deployment), LINEAR), requests), requests
+
+
+@pytest.mark.parametrize("router", ["session_affinity", "prefix_aware"])
+def test_later_turns_find_their_conversation(router: str) -> None:
+    outcome, requests = conversations(router)
+    turns_on = [set(outcome.replica[requests.session == s].tolist()) for s in range(10)]
+    # Half of a second turn is known, which is enough for the prefix to decide.
+    assert all(len(engines) == 1 for engines in turns_on)
+    assert len(set.union(*turns_on)) > 1, "conversations spread over the engines"
+    apart, _ = conversations("round_robin")
+    assert outcome.cached_tokens.sum() > 2 * apart.cached_tokens.sum()
+    whole = (requests.prompt_tokens - 1) // BLOCK * BLOCK
+    later = np.arange(40) >= 10
+    assert (outcome.cached_tokens[later] > 0).all() and (outcome.cached_tokens <= whole).all()
+
+
+def test_the_fleet_holds_what_deferred_keeps_back() -> None:
+    rng = np.random.default_rng(2)
+    requests = Traffic(
+        arrival_s=np.cumsum(rng.exponential(0.002, 60)),
+        prompt_tokens=rng.integers(1, 200, 60),
+        output_tokens=rng.integers(1, 40, 60),
+        priority=np.zeros(60, dtype=np.int64),
+        rate_rps=500.0,
+    )
+    queue_s = {}
+    for router in ("deferred", "least_outstanding"):
+        deployment = Deployment.parse({**DEPLOYMENT, "router": router, "max_num_seqs": 4})
+        outcome = simulate(prepare(resolve(deployment), LINEAR), requests, record_steps=True)
+        assert np.isfinite(outcome.finished_at).all()
+        assert outcome.steps is not None and outcome.steps.steps["num_running"].max() == 4
+        # Nobody is left over when an engine decides, and no seat is empty while somebody waits for another.
+        assert (outcome.steps.steps["num_waiting"].max() == 0) == (router == "deferred")
+        queue_s[router] = (outcome.first_scheduled_at - outcome.arrived_at).mean()
+    assert queue_s["deferred"] < queue_s["least_outstanding"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -76,6 +77,34 @@ def test_a_run_without_steps_has_a_heading_alone() -> None:
     run.steps.steps, run.steps.entries = run.steps.steps[:0], run.steps.entries[:0]
     file = io.StringIO()
     write_steps(file, run, logs.traffic())
+    assert file.getvalue() == ",".join(STEP_COLUMNS) + "\n"
+
+
+def test_a_real_run_adds_up() -> None:
+    outcome, requests = logs.simulated(replicas=2, router="least_outstanding", num_gpu_blocks_override=60)
+    file = io.StringIO()
+    write_steps(file, outcome, requests)
+    rows = list(csv.DictReader(io.StringIO(file.getvalue())))
+    listed = {column: [item for row in rows for item in row[column].split(";") if item] for column in ("finished", "preempted")}
+    assert sorted(map(int, listed["finished"])) == requests.row.tolist(), "everybody finishes once"
+    assert len(listed["preempted"]) == outcome.preemptions.sum() > 0
+    tokens = [int(item.split(":")[1]) for row in rows for item in row["scheduled"].split(";") if item]
+    assert sum(tokens) == sum(int(row["tokens"]) for row in rows) == outcome.scheduled_tokens
+    ends = {int(name): float(row["end_s"]) for row in rows for name in row["finished"].split(";") if name}
+    assert [ends[name] for name in requests.row.tolist()] == outcome.finished_at.tolist()
+    for engine in ("0", "1"):
+        own = [row for row in rows if row["engine"] == engine]
+        assert [int(row["step"]) for row in own] == list(range(len(own)))
+        assert all(float(one["end_s"]) <= float(other["start_s"]) for one, other in pairwise(own))
+    times = [float(row["sched_s"]) for row in rows]
+    assert times == sorted(times)
+
+
+def test_a_run_in_which_nobody_is_served_has_a_heading_alone() -> None:
+    outcome, requests = logs.simulated(max_model_len=1, num_gpu_blocks_override=1)
+    assert outcome.rejected.all()
+    file = io.StringIO()
+    write_steps(file, outcome, requests)
     assert file.getvalue() == ",".join(STEP_COLUMNS) + "\n"
 
 

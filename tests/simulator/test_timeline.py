@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simulator import timeline
+from simulator import catalog, timeline
 from simulator.timeline import FIRST_ENGINE, REQUESTS, write_timeline
 from tests.simulator import logs
 
@@ -78,13 +78,16 @@ def test_engines_are_processes_and_iterations_slices() -> None:
     assert names == {REQUESTS: "requests", FIRST_ENGINE: "engine 0", FIRST_ENGINE + 1: "engine 1"}
     slices = [event for event in events if event["ph"] == "X"]
     assert [(event["pid"] - FIRST_ENGINE, event["args"]["step"]) for event in slices] == [
-        (step[0], step[1]) for step in logs.STEPS if step[7]
+        (step[0], step[1]) for step in logs.STEPS if step[8]
     ]
     assert [event["name"] for event in slices] == ["prefill", "mixed", "prefill", "decode", "prefill", "prefill"]
     assert slices[1]["args"] == {"step": 1, "tokens": 5, "requests": 2, "decodes": 1, "kv_tokens": 11, "preempted": 0}
     assert (slices[1]["ts"], slices[1]["dur"]) == (1e5, 1e5)
     instants = [event for event in events if event["ph"] == "i"]
-    assert [(event["name"], event["args"]) for event in instants] == [("preemption", {"step": 3, "preempted": 1})]
+    assert [(event["name"], event["ts"], event["args"]["step"]) for event in instants] == [
+        ("preemption", 1e5, 2),
+        ("preemption", 2e5, 3),
+    ]
 
 
 def test_counters_follow_decisions_and_repeat_nothing() -> None:
@@ -142,6 +145,42 @@ def test_a_long_run_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(found) == ["0", "1"] and max(span[2] for spans in found.values() for span in spans) <= 0.3
     labels = [event["args"]["labels"] for event in document["traceEvents"] if event["name"] == "process_labels"]
     assert labels and all("first 4 of 7" in label for label in labels)
+
+
+def test_a_pipeline_has_a_thread_a_stage() -> None:
+    outcome, requests = logs.simulated(stages=4, replicas=2, max_num_seqs=8)
+    assert outcome.steps is not None
+    passes = outcome.steps.passes
+    assert np.array_equal(passes["step"], np.repeat(np.arange(outcome.iterations), 4))
+    assert np.array_equal(passes["stage"], np.tile(np.arange(4), outcome.iterations))
+    by_stage = passes.reshape(-1, 4)
+    assert (by_stage["start_s"][:, 1:] >= by_stage["end_s"][:, :-1]).all()
+    assert np.array_equal(by_stage["start_s"][:, 0], outcome.steps.steps["start_s"])
+    assert np.array_equal(by_stage["end_s"][:, 3], outcome.steps.steps["end_s"])
+    assert (passes["end_s"] - passes["start_s"]).sum() == pytest.approx(outcome.busy_s)
+    events = traced(outcome, requests)["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    assert {(event["pid"] - FIRST_ENGINE, event["tid"]) for event in slices} == {(r, s) for r in range(2) for s in range(1, 5)}
+    assert len(slices) == 4 * outcome.iterations
+
+
+@pytest.mark.parametrize("scheduler", catalog.names("schedulers"))
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_run_under_pressure_is_told_in_full(scheduler: str, asynchronous: bool) -> None:
+    outcome, requests = logs.simulated(scheduler=scheduler, async_scheduling=asynchronous, num_gpu_blocks_override=60)
+    assert outcome.preemptions.sum() > 0 or scheduler not in ("vllm_v1", "sarathi_serve")
+    told = phases(traced(outcome, requests))
+    for i, spans in told.items():
+        assert spans[0][1] == pytest.approx(outcome.arrived_at[int(i)])
+        assert spans[-1][2] == pytest.approx(outcome.finished_at[int(i)])
+        first = next((start for name, start, _ in spans if name == "decode"), None)
+        if outcome.preemptions[int(i)] == 0:
+            assert [name for name, *_ in spans if name != "queue"] == (
+                ["prefill"] if outcome.output_tokens[int(i)] == 1 else ["prefill", "decode"]
+            )
+            assert first is None or first == pytest.approx(outcome.first_token_at[int(i)])
+        lost = sum(stop - start for name, start, stop in spans if name == "preempted")
+        assert lost == pytest.approx(outcome.preempted_s[int(i)], abs=1e-8)
 
 
 def test_a_run_that_recorded_nothing_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from pathlib import Path
 
@@ -112,8 +113,53 @@ def test_mooncake_hashes_of_another_block_size_are_left_out_aloud(tmp_path: Path
 
 
 def test_seconds_under_the_names_of_milliseconds_are_not_taken_for_them(tmp_path: Path) -> None:
-    row = '{"chat_id": 1, "parent_chat_id": -1, "timestamp": 1.5, "input_length": 10, "output_length": 5, "hash_ids": [1]}'
-    assert "mooncake: timestamp in milliseconds" in refused(write(tmp_path, row, name="t.jsonl"))
+    chats = [(1, -1, 1.5, 10), (2, 1, 3.0, 40), (7, -1, 3.5, 16), (3, 2, 9.0, 20), (8, 99, 9.5, 3)]
+    keys = ("chat_id", "parent_chat_id", "timestamp", "input_length")
+    rows = [
+        {**dict(zip(keys, chat, strict=True)), "output_length": 5, "hash_ids": list(range(-(-chat[3] // 16)))} for chat in chats
+    ]
+    trace = reader.read(write(tmp_path, *map(json.dumps, rows), name="t.jsonl"))
+    assert trace.format == "bailian" and trace.arrival_s is not None and trace.arrival_s[0] == 1.5
+    assert trace.block_tokens == 16 and trace.block_ids is not None and trace.block_ids[1].tolist() == [0, 1, 2]
+    # A chat whose parent is not in the file begins a session.
+    assert trace.session.tolist() == [0, 0, 1, 0, 2]
+
+
+def test_burstgpt_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
+    header = "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type"
+    rows = ["5,,2.5,ChatGPT,472,18,490,API log", "45,a1,3,GPT-4,1087,0,1087,Conversation log", "118,a1,1,GPT-4,7,9,16,x"]
+    trace = reader.read(write(tmp_path, header, *rows))
+    assert trace.format == "burstgpt" and trace.arrival_s is not None and trace.arrival_s.tolist() == [5, 118]
+    assert trace.prompt_tokens.tolist() == [472, 7] and trace.session.tolist() == [-1, 0] and trace.row.tolist() == [0, 2]
+    assert dict(trace.dropped) == {"zero output tokens": 1}
+
+
+def test_an_openai_style_log_is_put_in_order_and_its_seconds_are_filled(tmp_path: Path) -> None:
+    usages = [
+        {"created": 1700000003, "usage": {"prompt_tokens": 30, "completion_tokens": 3, "total_tokens": 33}, "class": "late"},
+        {"created": 1700000001, "usage": {"input_tokens": 10, "output_tokens": 1}, "class": "soon"},
+        {"created": 1700000002, "usage": None, "class": "soon"},
+        {"created": 1700000001, "usage": {"prompt_tokens": 20, "completion_tokens": 2}, "class": "soon"},
+    ]
+    trace = reader.read(write(tmp_path, *map(json.dumps, usages), name="t.jsonl"))
+    assert trace.format == "openai_log" and trace.arrival_s is not None and trace.arrival_s.tolist() == [0, 0.5, 2]
+    assert trace.prompt_tokens.tolist() == [10, 20, 30] and trace.output_tokens.tolist() == [1, 2, 3]
+    assert trace.row.tolist() == [1, 3, 0] and [trace.class_names[one] for one in trace.class_of] == ["soon", "soon", "late"]
+    assert len(trace.notes) == 2 and "whole seconds" in trace.notes[0]
+    flat = reader.read(write(tmp_path, "created,usage.input_tokens,usage.output_tokens", "9.5,7,3", "9.25,5,1"))
+    assert flat.arrival_s is not None and flat.arrival_s.tolist() == [0, 0.25] and flat.prompt_tokens.tolist() == [5, 7]
+    lacking = write(tmp_path, '{"created": 1, "usage": {"prompt_tokens": 3}}', name="t.jsonl")
+    assert "line 1, column usage.completion_tokens" in refused(lacking)
+    assert "an object with" in refused(write(tmp_path, '{"created": 1, "usage": 3}', name="t.jsonl"))
+
+
+def test_classes_sessions_and_rows_are_read_from_any_format(tmp_path: Path) -> None:
+    lines = ["0,10,2,batch,u2,x", "1,0,2,chat,u2,y", "2,30,2,,u1,z", "3,40,2,chat,,z"]
+    trace = reader.read(write(tmp_path, f"{VIDUR},class,session_id,id", *lines))
+    assert trace.class_names == ("batch", "chat", "all") and trace.class_of.tolist() == [0, 2, 1]
+    assert trace.session.tolist() == [0, 1, -1] and trace.row.tolist() == [0, 2, 3]
+    plain = reader.read(write(tmp_path, VIDUR, "0,10,2"))
+    assert plain.class_names == ("all",) and plain.session.tolist() == [-1]
 
 
 def test_gzip_is_found_by_its_bytes_and_several_members_are_read(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ A family module says which operators one iteration runs on each GPU, in four gro
 - `prefill_operators(shard, chunk, kv_before)`: attention of one sequence's chunk;
 - `decode_operators(shard, batch, kv_mean)`: attention of all decodes.
 
+What depends on the scheduled tokens and runs once an iteration (`count` 1) lies on the first stage of a pipeline when its
+name begins with `embedding`, else on the last one; the rest is shared by the stages as their layers are.
+
 Each returns a list of operators with distinct names; the arrays are the points, of one shape. `check(shard)` raises
 InputError for a parallelism that the family cannot have.
 """

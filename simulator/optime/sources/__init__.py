@@ -13,6 +13,7 @@ A source prices operators, or whole iterations. An OperatorSource is asked for e
 not provide goes to the next one; it answers by shape, or by `operator.name` and `operator.tokens`. It gives the seconds
 of one run of the kernel on one GPU: the caller multiplies by `operator.count`. An IterationSource stands alone and its
 answer is the whole iteration's: nothing is added for launches, padding or the host. Neither may change an operator.
+What lies beyond a source of iterations (`most_tokens`, its last knots) has no price: a run that gets there is refused.
 """
 
 from __future__ import annotations
@@ -47,6 +48,15 @@ class Knots:
     prefill_kv: Ints
 
 
+@dataclass(frozen=True)
+class AttentionRules:
+    """How an iteration's attention is looked up; the fields are those of the price list."""
+
+    kv_quantum: int = 0
+    merged_prefill: bool = False
+    prefill_factor: float = 1.0
+
+
 @runtime_checkable
 class OperatorSource(Protocol):
     """Seconds of operators."""
@@ -63,10 +73,16 @@ class OperatorSource(Protocol):
 
 @runtime_checkable
 class IterationSource(Protocol):
-    """Seconds of whole iterations, as the sum of four parts."""
+    """Seconds of whole iterations on all stages of a pipeline together, as the sum of four parts; and of what is sent on."""
 
-    def origin(self, name: str) -> Origin:
-        """Returns where the seconds come from; `name` is the source's."""
+    def origins(self, name: str) -> dict[str, Origin]:
+        """Returns where the seconds come from, by operator; `name` is the source's."""
+
+    def rules(self) -> AttentionRules:
+        """Returns how attention is looked up."""
+
+    def most_tokens(self) -> int | None:
+        """Returns the largest step that has a price, None when every one has."""
 
     def knots(self, context: Context) -> Knots:
         """Returns where decode and prefill have to be priced so that bilinear interpolation gives this source back."""
@@ -82,3 +98,6 @@ class IterationSource(Protocol):
 
     def prefill_seconds(self, chunk: Ints, kv: Ints) -> Floats:
         """Returns seconds[c, k] for one chunk[c] after kv[k] cached tokens."""
+
+    def send_seconds(self, tokens: Ints) -> Floats:
+        """Returns seconds[n] in which a stage sends a step of tokens[n] to the next one."""

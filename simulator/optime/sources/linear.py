@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat
 
 from simulator.optime.operators import Floats, Ints
 from simulator.optime.provenance import Origin
-from simulator.optime.sources import Context, Knots
+from simulator.optime.sources import AttentionRules, Context, Knots
 from simulator.spec.base import Spec
 
 DEFAULT_RANK = None
@@ -32,9 +32,17 @@ class Linear:
 
     settings: Settings
 
-    def origin(self, name: str) -> Origin:
+    def origins(self, name: str) -> dict[str, Origin]:
         """Returns that the prices are exactly those given, as if measured."""
-        return Origin(source=name, kind="measured")
+        return {"iteration": Origin(source=name, kind="measured")}
+
+    def rules(self) -> AttentionRules:
+        """Returns plain interpolation."""
+        return AttentionRules()
+
+    def most_tokens(self) -> int | None:
+        """Returns None: every step has a price."""
+        return None
 
     def knots(self, context: Context) -> Knots:
         """Returns the corners, which suffice."""
@@ -63,6 +71,10 @@ class Linear:
     def prefill_seconds(self, chunk: Ints, kv: Ints) -> Floats:
         """Returns the price of a chunk's KV, the chunk itself counted."""
         return self.settings.per_kv_token_s * (chunk[:, None] + kv[None, :]).astype(np.float64)
+
+    def send_seconds(self, tokens: Ints) -> Floats:
+        """Returns zeros."""
+        return np.zeros(tokens.shape)
 
 
 def available(context: Context) -> bool:
