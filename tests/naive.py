@@ -67,8 +67,9 @@ def deferred(fleet: Fleet, request: Request) -> int | None:
     """Returns the engine with room that has the most free blocks; None, and the request waits for one, when none has."""
 
     def has_room(engine: Engine) -> bool:
-        seats = not engine.waiting and len(engine.running) < engine.knobs.max_num_seqs
-        return seats and (not engine.running or engine.blocks_for(request.prompt) <= engine.free_blocks)
+        there = [*engine.running, *engine.waiting]
+        needed = engine.blocks_for(request.prompt) + sum(engine.blocks_for(engine.known(r)) for r in engine.waiting)
+        return not there or (len(there) < engine.knobs.max_num_seqs and needed <= engine.free_blocks)
 
     open_ones = [engine for engine in fleet.engines if has_room(engine)]
     return max(open_ones, key=lambda engine: (engine.free_blocks, -engine.number)).number if open_ones else None

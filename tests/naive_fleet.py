@@ -45,12 +45,17 @@ class Group:
         if self.wakes_at == math.inf or eager:
             self.wakes_at = min(self.wakes_at, now)
 
-    def turn(self, now: float) -> list[Request]:
-        """Lands the oldest step if it has ended, decides the next one, and returns the requests that finished."""
-        finished = []
-        if self.flights and now >= self.flights[0].end_s:
-            finished = self.land()
-            self.barren = 0
+    def due(self, now: float) -> bool:
+        """Returns whether the oldest step under way has ended."""
+        return bool(self.flights) and now >= self.flights[0].end_s
+
+    def land(self) -> list[Request]:
+        """Hands the tokens of the oldest step out, and returns the requests that finished."""
+        self.barren = 0
+        return [request for part in self.flights.popleft().parts for request in part[0].end(*part[1:])]
+
+    def step(self, now: float) -> None:
+        """Decides the next step, and when to decide again."""
         self.barren += 1
         if self.barren > MOST_BARREN:
             raise RuntimeError("requests preempt each other for ever")
@@ -66,7 +71,6 @@ class Group:
         else:
             # One that could only preempt itself ends the decision; the next one may go on without it.
             self.wakes_at = now if preempted else math.inf
-        return finished
 
     def launch(self, batches: Sequence[Batch], now: float) -> None:
         """Sends the step through the stages, behind the steps that are there; without any token it takes no time."""
@@ -98,10 +102,6 @@ class Group:
             for engine, step, batch, own in zip(self.engines, steps, batches, sampled, strict=True)
         ]
         self.flights.append(Flight(ready, parts))
-
-    def land(self) -> list[Request]:
-        """Hands the tokens of the oldest step out, and returns the requests that finished."""
-        return [request for part in self.flights.popleft().parts for request in part[0].end(*part[1:])]
 
 
 Route = Callable[["Fleet", Request], "int | None"]
@@ -138,14 +138,19 @@ class Fleet:
                 at, _, happen, request = heapq.heappop(self.events)
                 happen(request, at)
             elif group.wakes_at < math.inf:
-                now = group.wakes_at
-                for request in group.turn(now):
-                    self.ended(request, request.token_times[-1])
-                self.ask_again(now)
+                self.turn(group, group.wakes_at)
             elif self.held or any(engine.running or engine.waiting for engine in self.engines):
                 raise RuntimeError("requests are left for ever")
             else:
                 return
+
+    def turn(self, group: Group, now: float) -> None:
+        """Lands a group's oldest step if it has ended, then lets it decide the next one."""
+        if group.due(now):
+            for request in group.land():
+                self.ended(request, request.token_times[-1])
+            self.ask_again(now)
+        group.step(now)
 
     def arrive(self, request: Request, now: float) -> None:
         """A request comes in: it is refused, or stands behind others at the API server."""

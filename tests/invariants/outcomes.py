@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.outcome import ENTRIES, STEPS, Outcome, StepLog
+from simulator.outcome import ENTRIES, PASSES, STEPS, Outcome, StepLog
 from simulator.traffic import Traffic
 from tests import naive
 
@@ -65,6 +65,7 @@ def log_of(run: naive.Run) -> StepLog:
     """Returns every step and who took part, engine by engine."""
     rows: list[tuple[Any, ...]] = []
     entries: list[tuple[int, int, int, int]] = []
+    passes: list[tuple[int, int, float, float]] = []
     for engine in run.replicas:
         for number, step in enumerate(engine.steps):
             place = len(rows)
@@ -74,4 +75,5 @@ def log_of(run: naive.Run) -> StepLog:
             entries += [(ADMITTED, place, request, hit) for request, hit in step.admitted]
             entries += [(PREEMPTED, place, request, 0) for request in step.preempted]
             entries += [(FINISHED, place, request, 0) for request in step.finished]
-    return StepLog(np.array(rows, dtype=STEPS), np.array(entries, dtype=ENTRIES))
+            passes += [(place, stage, start, end) for stage, (start, end) in enumerate(step.stages) if step.scheduled]
+    return StepLog(np.array(rows, dtype=STEPS), np.array(entries, dtype=ENTRIES), np.array(passes, dtype=PASSES))

@@ -176,7 +176,7 @@ def play(case: Case, mode: str = PLAIN, schedule: Any = None, record: bool = Fal
     run = engine.run(
         prepared.limits, prepared.prices, case.traffic, case.traffic.arrival_s, fleet_of(case, prepared), record=record
     )
-    return outcome_of(run, case.traffic, case.replicas, prepared.limits), run
+    return outcome_of(run, case.traffic, case.replicas, prepared.limits, record), run
 
 
 def fleet_of(case: Case, prepared: Prepared) -> engine.Fleet:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from simulator.outcome import StepLog
-from tests import naive
 from tests.invariants.laws import SLACK_S, require
 from tests.invariants.outcomes import ADMITTED, FINISHED, PREEMPTED, SCHEDULED
 
@@ -19,6 +18,7 @@ def all_of_one_log(log: StepLog, limits: Any) -> None:
     groups_step_together(log, limits)
     steps_add_up(log, limits)
     who_takes_part_was_admitted(log)
+    stages_never_overlap(log)
 
 
 def steps_follow_each_other(log: StepLog, limits: Any) -> None:
@@ -80,17 +80,17 @@ def who_takes_part_was_admitted(log: StepLog) -> None:
             running.discard(request)
 
 
-def stages_never_overlap(run: naive.Run) -> None:
-    """Each stage of the oracle's pipelines works on one step at a time, and each step passes the stages in order."""
-    for engine in run.replicas:
-        steps = [step for step in engine.steps if step.scheduled]
-        for step in steps:
-            begins, ends = zip(*step.stages, strict=True)
-            require(all(b >= e - SLACK_S for b, e in zip(begins[1:], ends, strict=False)), "stages follow each other")
-        for stage in range(engine.knobs.pipeline_stages):
-            spans = sorted(step.stages[stage] for step in steps)
-            apart = all(later[0] >= earlier[1] for earlier, later in zip(spans, spans[1:], strict=False))
-            require(apart, "stages never overlap", f"stage {stage}")
+def stages_never_overlap(log: StepLog) -> None:
+    """Each stage of a pipeline works on one step at a time, and each step passes the stages in order."""
+    engines = log.steps["engine"][log.passes["step"]]
+    by_step = log.passes[np.lexsort((log.passes["stage"], log.passes["step"]))]
+    same = by_step["step"][1:] == by_step["step"][:-1]
+    require((by_step["start_s"][1:] >= by_step["end_s"][:-1] - SLACK_S)[same].all(), "stages follow each other")
+    for engine in np.unique(engines):
+        for stage in np.unique(log.passes["stage"]):
+            spans = np.sort(log.passes[(engines == engine) & (log.passes["stage"] == stage)], order="start_s")
+            apart = spans["start_s"][1:] >= spans["end_s"][:-1]
+            require(apart.all(), "stages never overlap", f"engine {engine}, stage {stage}")
 
 
 def logs_agree(one: StepLog, other: StepLog) -> None:
