@@ -172,6 +172,7 @@ def _simulate(
         schedule=prepared.policy.schedule,
         route=prepared.router.route,
         memory=_memory(prepared.router, prepared.limits, traffic),
+        seed=traffic.seed,
         frontend=prepared.frontend,
     )
     run = engine.run(prepared.limits, prepared.prices, traffic, arrival_s, fleet, stop, record_steps)

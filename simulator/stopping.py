@@ -10,7 +10,7 @@ from simulator.kernel.engine import Stop
 from simulator.spec.slo import Bound, Slo
 from simulator.traffic import Traffic
 
-# Gaps are judged by the means of bins 0.05 % wide, so that one is late for certain only beyond that.
+# Gaps are judged by the means of bins at most 0.1 % wide, so that one is late for certain only beyond that.
 BIN_SLACK = 1.001
 METRICS = ("ttft_s", "itl_s", "e2e_s")
 

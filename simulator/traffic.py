@@ -49,6 +49,7 @@ class Traffic:
     priority: Ints
     rate_rps: float
     notes: tuple[str, ...] = ()
+    seed: int = 0
     class_of: Ints = field(default_factory=_no_ints)
     class_names: tuple[str, ...] = ("all",)
     session: Ints = field(default_factory=_no_ints)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simulator.draw.clock import rate_of
 from simulator.draw.recorded import load, recorded
 from simulator.draw.synthetic import synthetic
@@ -31,8 +33,10 @@ def draw(workload: Workload, count: int | None, seed: int, *, stratified: bool =
     if count is not None and count < 1:
         raise InputError("num_requests", count, "a number of requests, 1 or more")
     if workload.trace is None:
-        return synthetic(workload, count or workload.num_requests or DEFAULT_REQUESTS, seed, stratified)
-    return recorded(workload, count or workload.num_requests, seed, stratified, resample)
+        traffic = synthetic(workload, count or workload.num_requests or DEFAULT_REQUESTS, seed, stratified)
+    else:
+        traffic = recorded(workload, count or workload.num_requests, seed, stratified, resample)
+    return replace(traffic, seed=seed)
 
 
 def own_rate(workload: Workload) -> float | None:

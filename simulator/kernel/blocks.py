@@ -17,6 +17,14 @@ def blocks_for(tokens: int, block_size: int) -> int:
 
 
 @inner
+def filled(config: Record, tokens: int) -> int:
+    """Returns the same for the engine's block size, without the division where it is a power of two."""
+    if config.block_shift >= 0:
+        return int((tokens + config.block_size - 1) >> config.block_shift)
+    return blocks_for(tokens, config.block_size)
+
+
+@inner
 def flying(replica: Record, request: Record) -> bool:
     """Returns whether the request takes part in a step that has not landed."""
     return bool(request.last_step >= replica.launched - replica.in_flight)
@@ -27,7 +35,7 @@ def grow(config: Record, replica: Record, request: Record, cache: Any, tokens: i
     """Gives the request the blocks for `tokens` tokens in all; returns False, giving none, when too few are free."""
     # Most decodes stay inside their last block; asking so first saves the division, the dearest step of an iteration.
     if tokens > request.blocks * config.block_size:
-        need = blocks_for(tokens, config.block_size) - request.blocks
+        need = filled(config, tokens) - request.blocks
         if need > replica.free_blocks:
             return False
         replica.free_blocks -= need

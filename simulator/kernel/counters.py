@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.kernel import peaks, prefix
-from simulator.kernel.blocks import blocks_for
+from simulator.kernel.blocks import filled
 from simulator.kernel.jit import inner, merged
 from simulator.kernel.land import compact
 from simulator.kernel.records import NOBODY, RUNNING
@@ -39,7 +39,7 @@ def decide(world: Any, r: int, now: float) -> bool:
         request = world.requests[keeper.partial]
         chunk = min(request.known_tokens - request.computed_tokens, config.max_num_batched_tokens - lane.decodes)
         if not config.whole_prompt:
-            chunk_blocks = blocks_for(request.computed_tokens + chunk, config.block_size) - request.blocks
+            chunk_blocks = filled(config, request.computed_tokens + chunk) - request.blocks
     need = world.rings[g, config.ring + lane.phase] + chunk_blocks
     if need > replica.free_blocks:
         return False
@@ -85,12 +85,12 @@ def admit_waiting(world: Any, r: int, now: float) -> None:
         tokens = min(request.known_tokens - begun, config.max_num_batched_tokens - step.tokens)
         taken = request.known_tokens if config.whole_prompt else begun + tokens
         must_fit = request.known_tokens if config.reserve_full_isl else taken
-        if request.exhausted or blocks_for(must_fit, config.block_size) > replica.free_blocks - config.watermark_blocks:
+        if request.exhausted or filled(config, must_fit) > replica.free_blocks - config.watermark_blocks:
             return
         sit_down(world, r, i)
         prefix.claim(config, replica, world.requests, i, world.cache, hit)
-        replica.free_blocks -= blocks_for(taken, config.block_size) - hit
-        request.blocks = blocks_for(taken, config.block_size)
+        request.blocks = filled(config, taken)
+        replica.free_blocks -= request.blocks - hit
         carry_on(world, r, i, tokens, now)
         if not request.decoding:
             world.lanes[partial_lane(world, r)].partial = i
@@ -130,7 +130,7 @@ def settle(world: Any, r: int, place: int) -> None:
         request.exhausted = 1
         lane.decodes -= 1
         lane.kv_sum -= request.computed_tokens + flight.step - request.born
-        world.rings[g, config.ring + due_phase(request.computed_tokens, request.born, config.block_size)] -= 1
+        world.rings[g, config.ring + due_phase(config, request.computed_tokens, request.born)] -= 1
         i = request.next
     for k in range(flight.count):
         i = world.running[r, (3 + place) * replica.seats + k]
@@ -139,9 +139,11 @@ def settle(world: Any, r: int, place: int) -> None:
 
 
 @merged
-def due_phase(computed: int, born: int, block_size: int) -> int:
+def due_phase(config: Any, computed: int, born: int) -> int:
     """Returns the step, modulo the block size, in which a decode born so needs a block: when its last one is full."""
-    return int((1 + born - computed) % block_size)
+    if config.block_shift >= 0:
+        return int((1 + born - computed) & (config.block_size - 1))
+    return int((1 + born - computed) % config.block_size)
 
 
 @merged
@@ -155,7 +157,7 @@ def bear(world: Any, g: int, i: int, step: int) -> None:
     world.rings[g, place] = i
     lane.decodes += 1
     lane.kv_sum += request.computed_tokens
-    world.rings[g, config.ring + due_phase(request.computed_tokens, step, config.block_size)] += 1
+    world.rings[g, config.ring + due_phase(config, request.computed_tokens, step)] += 1
 
 
 @inner
@@ -202,7 +204,7 @@ def tell(world: Any, r: int, i: int) -> None:
         request.cached_tokens = request.computed_tokens + decided - request.born - request.in_flight
     request.computed_tokens += decided - request.born
     request.known_tokens = request.computed_tokens + (1 if config.blind else 1 - request.in_flight)
-    request.blocks = blocks_for(request.computed_tokens, config.block_size)
+    request.blocks = filled(config, request.computed_tokens)
     request.born = -1
 
 
@@ -244,4 +246,12 @@ def countable(world: Any, r: int) -> bool:
         if config.pipeline_stages > 1 and (request.decoding or config.own_micro_batch):
             if request.last_step < replica.launched - replica.in_flight:
                 return False
+        if config.pipeline_stages > 1 and request.in_flight > request.decoding:
+            return False
+    # One that was preempted with a token in flight may sample it once more before it lands.
+    i = replica.waiting_head if config.pipeline_stages > 1 else NOBODY
+    while i != NOBODY and world.requests[i].preemptions > 0:
+        if world.requests[i].in_flight > 0:
+            return False
+        i = world.requests[i].next
     return partials <= 1 or config.own_micro_batch > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.kernel import journal, peaks, prefix
-from simulator.kernel.blocks import blocks_for, release, stand_up
+from simulator.kernel.blocks import filled, release, stand_up
 from simulator.kernel.events import ended
 from simulator.kernel.gaps import bin_of
 from simulator.kernel.jit import inner, merged
@@ -114,7 +114,7 @@ def finish_counted(world: Any, r: int, g: int, step: int, seen_at: float) -> Non
     i = world.rings[g, place]
     while i != NOBODY:
         request, outcome = world.requests[i], world.outcomes[i]
-        blocks = blocks_for(request.computed_tokens + step - request.born, world.config[0].block_size)
+        blocks = filled(world.config[0], request.computed_tokens + step - request.born)
         replica.free_blocks += blocks
         replica.freed_blocks += blocks
         request.blocks = 0

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from simulator.kernel import peaks
-from simulator.kernel.gaps import BINS, PER_UNIT, SMALLEST_S, bin_of
+from simulator.kernel.gaps import BINS, bin_of, lower_edge
 from simulator.kernel.jit import inner, merged
 from simulator.kernel.pricelist import DECODE_ONLY, KV_STEP
 from simulator.kernel.pricing import layer_seconds, stage_seconds
@@ -166,7 +166,7 @@ def count_gaps(world: Any, first: float, last: float, steps: int, decodes: int) 
         place = bin_of(gap)
         here = steps - done
         if bin_of(last) != place:
-            edge = math.exp((place if slope > 0 else place - 1) / PER_UNIT) * SMALLEST_S
+            edge = lower_edge(place + 1 if slope > 0 else place)
             here = min(max(int((edge - gap) / slope) + 1, 1), here)
         end = first + (done + here - 1) * slope
         world.tallies[place].count += here * decodes

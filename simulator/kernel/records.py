@@ -22,6 +22,7 @@ CONFIG = np.dtype(
         ("max_num_seqs", "i8"),
         ("micro_batch_seqs", "i8"),  # requests that one step may hold
         ("block_size", "i8"),
+        ("block_shift", "i8"),  # its logarithm, NOBODY when it is no power of two
         ("max_model_len", "i8"),
         ("max_step_tokens", "i8"),  # the largest step that has a price
         ("long_prefill_token_threshold", "i8"),

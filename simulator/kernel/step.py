@@ -108,6 +108,8 @@ def price(world: Any, r: int) -> float:
 def fly(world: Any, first: int, now: float) -> float:
     """Returns when the step of a group of engines ends, which pass every stage together, as late as the slowest of them."""
     config = world.config[0]
+    if config.pipeline_stages == 1 and config.group == 1:
+        return fly_alone(world, first, now)
     at = now
     waited = 0.0
     for stage in range(config.pipeline_stages):
@@ -139,6 +141,21 @@ def fly(world: Any, first: int, now: float) -> float:
         )
         world.replicas[r].device_free_at = at
     return at
+
+
+@merged
+def fly_alone(world: Any, r: int, now: float) -> float:
+    """Returns when the step of a single engine without a pipeline ends."""
+    step, replica, lane = world.steps[r], world.replicas[r], world.lanes[r]
+    seconds = stage_seconds(world.prices, 0, step.layers_s, step.tokens, step.chunks, step.decodes, step.sampled)
+    step.start_at = max(now, lane.stage_free_at)
+    end_at = step.start_at + seconds
+    lane.stage_busy_s += seconds
+    replica.busy_s += seconds
+    replica.block_seconds += seconds * (replica.total_blocks - replica.free_blocks)
+    lane.stage_free_at = end_at
+    replica.device_free_at = end_at
+    return float(end_at)
 
 
 @merged

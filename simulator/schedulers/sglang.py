@@ -247,7 +247,7 @@ def make_room(config: Record, replica: Record, requests: Any, running: Any, cach
             allowed += config.options[2] if config.options[2] > 0 else request.max_new_tokens
             count += 1
     if allowed > 0:
-        replica.memory[RATIO] = min((made + RETRACT_STEPS * count) * BILLION // allowed, BILLION)
+        replica.memory[RATIO] = int(min((made + RETRACT_STEPS * count) / allowed, 1.0) * BILLION)
 
 
 @inner

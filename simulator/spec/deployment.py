@@ -62,11 +62,11 @@ class Resolved(Spec):
     dtype: Literal["bfloat16", "float16"]
     tensor_parallel_size: PositiveInt
     pipeline_parallel_size: PositiveInt
-    data_parallel_size: PositiveInt
-    pp_layer_partition: tuple[PositiveInt, ...] | None = Field(strict=False)
+    data_parallel_size: PositiveInt = 1
+    pp_layer_partition: tuple[PositiveInt, ...] | None = Field(default=None, strict=False)
     replicas: PositiveInt
     scheduler: str
-    scheduler_options: dict[str, Any]
+    scheduler_options: dict[str, Any] = Field(default_factory=dict)
     max_num_batched_tokens: PositiveInt
     max_num_seqs: PositiveInt
     block_size: PositiveInt
@@ -80,9 +80,12 @@ class Resolved(Spec):
     scheduler_reserve_full_isl: bool
     cudagraph_mode: GraphMode
     router: str
-    api_server_s_per_request: float = Field(ge=0)
-    api_server_s_per_prompt_token: float = Field(ge=0)
-    detokenize_s_per_token: float = Field(ge=0)
+    api_server_s_per_request: float = Field(default=0.0, ge=0)
+    api_server_s_per_prompt_token: float = Field(default=0.0, ge=0)
+    detokenize_s_per_token: float = Field(default=0.0, ge=0)
+
+    def __hash__(self) -> int:
+        return hash(self.canonical())
 
     @property
     def gpus_per_replica(self) -> int:

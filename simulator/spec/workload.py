@@ -194,7 +194,12 @@ class Workload(Kind):
         for name in () if slo is None or self.trace is not None else slo.class_names:
             if name not in classes:
                 raise unknown_name("slo (unknown class)", name, classes)
-        own = {name: each.slo for name, each in classes.items() if each.slo is not None}
+        told = () if slo is None else slo.class_names
+        own = {
+            name: each.slo
+            for name, each in classes.items()
+            if each.slo is not None and not (slo is not None and name in told and dict(slo.for_class(name)) == dict(each.slo))
+        }
         return (slo or Slo({})).with_classes(own) if own else slo
 
 

@@ -100,6 +100,18 @@ def test_layers_are_split_as_vllm_splits_them(layers: int, pipeline: int, expect
     assert [stage.last for stage in split] == [False] * (pipeline - 1) + [True]
 
 
+def test_the_fullest_stage_decides_the_blocks() -> None:
+    even, uneven = planned(pipeline_parallel_size=2), planned(pipeline_parallel_size=2, pp_layer_partition=[24, 8])
+    assert uneven.block_bytes == even.block_bytes * 24 // 16
+    assert uneven.num_blocks < even.num_blocks
+    with pytest.raises(InputError, match=r"^deployment\.pp_layer_partition: "):
+        planned(pipeline_parallel_size=2, pp_layer_partition=[24, 9])
+
+
+def test_data_parallel_engines_each_hold_all() -> None:
+    assert planned(data_parallel_size=4) == planned()
+
+
 def test_the_sampler_decides_the_activations_of_many_sequences() -> None:
     # 1024 sequences x 128256 logits x (2 + 3 x 4 bytes), 132 rows of scratch, hidden states, cuBLAS.
     by_hand = 1024 * 128256 * 14 + 132 * 128256 * 4 + (8192 + 2 * 1024) * 4096 * 2 + 33554432

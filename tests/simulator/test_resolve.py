@@ -35,8 +35,11 @@ def test_every_knob_left_out_takes_the_engines_default() -> None:
         dtype="bfloat16",
         tensor_parallel_size=1,
         pipeline_parallel_size=1,
+        data_parallel_size=1,
+        pp_layer_partition=None,
         replicas=1,
         scheduler="vllm_v1",
+        scheduler_options={},
         max_num_batched_tokens=8192,
         max_num_seqs=1024,
         block_size=16,
@@ -50,6 +53,9 @@ def test_every_knob_left_out_takes_the_engines_default() -> None:
         scheduler_reserve_full_isl=True,
         cudagraph_mode="FULL_AND_PIECEWISE",
         router="round_robin",
+        api_server_s_per_request=0.0,
+        api_server_s_per_prompt_token=0.0,
+        detokenize_s_per_token=0.0,
     )
 
 
@@ -132,8 +138,23 @@ def test_gpus_must_have_a_link() -> None:
     )
 
 
-def test_pipeline_is_resolved_here() -> None:
-    assert resolve(deployment(pipeline_parallel_size=2)).pipeline_parallel_size == 2
+def test_layers_of_the_stages_must_add_up() -> None:
+    assert resolve(deployment(pipeline_parallel_size=2, pp_layer_partition=[20, 12])).pp_layer_partition == (20, 12)
+    for partition in ([32], [20, 13], [10, 10, 12]):
+        assert "add up to 32" in refused("deployment.pp_layer_partition", pipeline_parallel_size=2, pp_layer_partition=partition)
+
+
+def test_data_parallel_engines_count_their_gpus() -> None:
+    resolved = resolve(deployment(tensor_parallel_size=2, pipeline_parallel_size=2, data_parallel_size=3, replicas=5))
+    assert (resolved.gpus_per_replica, resolved.gpus) == (12, 60)
+
+
+def test_only_experts_need_a_link_between_data_parallel_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = {"device": "RTX-4090", "tensor_parallel_size": 2, "data_parallel_size": 8}
+    assert resolve(deployment(**apart)).data_parallel_size == 8
+    experts = catalog.model(LLAMA).model_copy(update={"num_local_experts": 8})
+    monkeypatch.setattr(catalog, "model", lambda *_: experts)
+    assert "1 to 4 (engines of 2 GPUs" in refused("deployment.data_parallel_size", **apart)
 
 
 def test_the_field_path_is_the_callers() -> None:

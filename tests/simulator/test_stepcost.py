@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from simulator import catalog
 from simulator.errors import InputError
 from simulator.kernel.pricelist import DECODE_ONLY, KV_STEP, MIXED, PREFILL_ONLY, PriceList
+from simulator.memory import stages
 from simulator.optime.sources import _aiconfigurator_tables as tables
 from simulator.spec.deployment import Resolved
 from simulator.spec.engine import Overheads
@@ -23,8 +25,11 @@ FIELDS: dict[str, Any] = {
     "dtype": "bfloat16",
     "tensor_parallel_size": 1,
     "pipeline_parallel_size": 1,
+    "data_parallel_size": 1,
+    "pp_layer_partition": None,
     "replicas": 1,
     "scheduler": "vllm_v1",
+    "scheduler_options": {},
     "max_num_batched_tokens": 2048,
     "max_num_seqs": 256,
     "block_size": 16,
@@ -38,7 +43,11 @@ FIELDS: dict[str, Any] = {
     "scheduler_reserve_full_isl": True,
     "cudagraph_mode": "FULL_AND_PIECEWISE",
     "router": "round_robin",
+    "api_server_s_per_request": 0.0,
+    "api_server_s_per_prompt_token": 0.0,
+    "detokenize_s_per_token": 0.0,
 }
+MODEL = catalog.model(FIELDS["model"])
 ROOFLINE = ({"source": "roofline"},)
 with_tables = pytest.mark.skipif(tables.systems_folder() is None, reason=f"{tables.PACKAGE}=={tables.VERSION} is not installed")
 
@@ -150,6 +159,76 @@ def test_more_gpus_shorten_a_step_and_do_not_halve_it() -> None:
         assert one / 2 < two < one
 
 
+# Pipelines
+
+
+def stage_s(costs: PriceList, stage: int, decodes: int, kv_mean: float) -> float:
+    """Returns the seconds of a decode step on one stage, by the price list's own formula."""
+    share = costs.stage_share[stage]
+    layers = costs.token_s[DECODE_ONLY, decodes] + bilinear(costs.decode_batch, costs.decode_kv, costs.decode_s, decodes, kv_mean)
+    work = share * layers + costs.stage_token_s[stage, decodes]
+    if stage == len(costs.stage_share) - 1:
+        work += costs.sample_s[decodes]
+    return float(max(work, share * costs.floor_s[DECODE_ONLY]) + costs.extra_s[DECODE_ONLY])
+
+
+def test_stages_and_what_they_send_make_the_whole() -> None:
+    whole = prices(cudagraph_mode="NONE")
+    for pipeline in (2, 3, 4):
+        costs = prices(cudagraph_mode="NONE", pipeline_parallel_size=pipeline)
+        device, model = catalog.device(FIELDS["device"]), catalog.model(FIELDS["model"])
+        sent = (pipeline - 1) * 64 * 2 * model.hidden_size / (device.link.bandwidth(pipeline) or math.nan)
+        stages = sum(stage_s(costs, stage, 64, 2048) for stage in range(pipeline))
+        assert stages == pytest.approx(iteration_s(whole, 64, 2048) + sent, rel=1e-9)
+
+
+def test_layers_are_shared_as_vllm_places_them_or_as_told() -> None:
+    def layers(**fields: Any) -> list[int]:
+        return [round(32 * share) for share in prices(**fields).stage_share]
+
+    assert layers(pipeline_parallel_size=3) == [stage.layers for stage in stages(MODEL, resolved(pipeline_parallel_size=3))]
+    assert layers(pipeline_parallel_size=3) == [11, 11, 10]
+    assert layers(pipeline_parallel_size=2, pp_layer_partition=(20, 12)) == [20, 12]
+
+
+def test_the_embedding_is_on_the_first_stage_and_all_but_the_last_send() -> None:
+    costs = prices(pipeline_parallel_size=2)
+    model, device = catalog.model(FIELDS["model"]), catalog.device(FIELDS["device"])
+    tokens = np.array([1, 100, 2048])
+    row = 2 * model.hidden_size
+    sent = tokens * row / (device.link.bandwidth(2) or math.nan)
+    embedded = tokens * 2 * row / device.memory_bandwidth_bytes_per_s
+    normed = tokens * 4 * row / device.memory_bandwidth_bytes_per_s
+    assert costs.stage_token_s[0, tokens] == pytest.approx(sent + embedded)
+    assert costs.stage_token_s[1, tokens] == pytest.approx(normed)
+    assert not costs.stage_token_s[:, 0].any()
+
+
+def test_an_engine_alone_is_one_stage_without_anything_beside_its_layers() -> None:
+    assert prices().stage_share.tolist() == [1.0] and not prices().stage_token_s.any()
+
+
+def test_bandwidth_use_counts_all_weights_but_the_embedding_and_all_kv() -> None:
+    model = catalog.model(FIELDS["model"])
+    for fields in ({}, {"pipeline_parallel_size": 2}, {"tensor_parallel_size": 2}):
+        costs = prices(**fields)
+        gpus = fields.get("pipeline_parallel_size", 1) * fields.get("tensor_parallel_size", 1)
+        assert costs.weight_bytes == pytest.approx(2 * (model.parameters - model.embedding_parameters), rel=0.01)
+        assert costs.kv_bytes_per_token == 2 * model.kv_size * 2 * model.num_hidden_layers
+        assert costs.peak_bytes_per_s == gpus * catalog.device(FIELDS["device"]).memory_bandwidth_bytes_per_s
+
+
+def test_the_engines_of_a_data_parallel_replica_are_priced_one_by_one() -> None:
+    one, two = prices(), prices(data_parallel_size=2)
+    assert np.array_equal(one.token_s, two.token_s)
+    assert one.peak_flops_per_s == two.peak_flops_per_s
+
+
+def test_without_a_token_budget_steps_are_priced_to_a_prompt_in_every_slot() -> None:
+    assert prices(scheduler="orca", max_num_seqs=4, max_model_len=1000).token_s.shape[1] == 4001
+    assert prices(scheduler="vllm_v0", max_num_seqs=4, max_model_len=1000).token_s.shape[1] == 2049
+
+
 # CUDA graphs and the host
 
 
@@ -193,7 +272,6 @@ def test_what_nobody_measured_is_reported() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"pipeline_parallel_size": 2}, r"deployment\.pipeline_parallel_size: 2 .*allowed: 1"),
         ({"tensor_parallel_size": 3}, r"deployment\.tensor_parallel_size: 3"),
         ({"model": "meta-llama/Llama-3.1-9B"}, r"deployment\.model: .*Llama-3\.1-8B"),
         ({"device": "H200"}, r"deployment\.device: .*H200-SXM"),

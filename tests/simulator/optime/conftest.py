@@ -18,8 +18,11 @@ FIELDS: dict[str, Any] = {
     "dtype": "bfloat16",
     "tensor_parallel_size": 1,
     "pipeline_parallel_size": 1,
+    "data_parallel_size": 1,
+    "pp_layer_partition": None,
     "replicas": 1,
     "scheduler": "vllm_v1",
+    "scheduler_options": {},
     "max_num_batched_tokens": 2048,
     "max_num_seqs": 256,
     "block_size": 16,
@@ -33,6 +36,9 @@ FIELDS: dict[str, Any] = {
     "scheduler_reserve_full_isl": True,
     "cudagraph_mode": "FULL_AND_PIECEWISE",
     "router": "round_robin",
+    "api_server_s_per_request": 0.0,
+    "api_server_s_per_prompt_token": 0.0,
+    "detokenize_s_per_token": 0.0,
 }
 
 
