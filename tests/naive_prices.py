@@ -2,23 +2,85 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
-def price(prices: Any, work: Sequence[tuple[int, int]], sampled: int) -> float:
-    """Returns seconds of an iteration of (tokens, tokens computed before) by request; one token is priced as a decode."""
-    decodes = [before + 1 for tokens, before in work if tokens == 1]
-    chunks = [(tokens, before) for tokens, before in work if tokens > 1]
+@dataclass(frozen=True)
+class Work:
+    """One request's part in a step: tokens, tokens computed before, whether it has sampled since it was last admitted."""
+
+    tokens: int
+    before: int
+    decoding: bool
+
+
+# Seconds by stage of the pipeline, of a step's work and the sequences that it samples for.
+Clock = Callable[[Sequence[Work], int], list[float]]
+
+
+def clock(prices: Any) -> Clock:
+    """Returns the price list as a function; what is a function already is returned as it is."""
+    return prices if callable(prices) else lambda work, sampled: stage_seconds(prices, work, sampled)
+
+
+def stage_seconds(prices: Any, work: Sequence[Work], sampled: int) -> list[float]:
+    """Returns the seconds of each stage."""
+    chunks, decodes = split(prices, work)
     kind = (2 if decodes else 1) if chunks else 0
-    seconds = float(prices.token_s[kind][sum(tokens for tokens, _ in work)]) + float(prices.sample_s[sampled])
-    for tokens, before in chunks:
-        seconds += bilinear(prices.prefill_s, prices.prefill_chunk, prices.prefill_kv, tokens, before)
-    if decodes:
-        mean = sum(decodes) / len(decodes)
-        seconds += bilinear(prices.decode_s, prices.decode_batch, prices.decode_kv, len(decodes), mean)
-    return max(seconds, float(prices.floor_s[kind])) + float(prices.extra_s[kind])
+    tokens = sum(w.tokens for w in work)
+    layers = float(prices.token_s[kind][tokens]) + prefill_seconds(prices, chunks) + decode_seconds(prices, decodes)
+    shares = getattr(prices, "stage_share", [1.0])
+    seconds = []
+    for stage, share in enumerate(shares):
+        own = float(share) * layers
+        if len(shares) > 1:
+            own += float(prices.stage_token_s[stage][tokens])
+        if stage == len(shares) - 1:
+            own += float(prices.sample_s[sampled])
+        seconds.append(max(own, float(share) * float(prices.floor_s[kind])) + float(prices.extra_s[kind]))
+    return seconds
+
+
+def split(prices: Any, work: Sequence[Work]) -> tuple[list[Work], list[Work]]:
+    """Returns the prefill chunks and the decodes; one token counts as a decode unless chunks are priced together."""
+    merged = getattr(prices, "merged_prefill", False)
+    decodes = [w for w in work if w.tokens == 1 and (w.decoding or not merged)]
+    return [w for w in work if w not in decodes], decodes
+
+
+def prefill_seconds(prices: Any, chunks: Sequence[Work]) -> float:
+    """Returns seconds of prefill attention, chunk by chunk or as one chunk with the same sum of squares."""
+    if not chunks:
+        return 0.0
+    if getattr(prices, "merged_prefill", False):
+        length = round(math.sqrt(sum(chunk.tokens**2 for chunk in chunks)))
+        before = sum(rounded(prices, chunk.before) for chunk in chunks)
+        factor = float(prices.prefill_factor) if len(chunks) > 1 else 1.0
+        return factor * bilinear(prices.prefill_s, prices.prefill_chunk, prices.prefill_kv, length, before)
+    return sum(
+        bilinear(prices.prefill_s, prices.prefill_chunk, prices.prefill_kv, chunk.tokens, rounded(prices, chunk.before))
+        for chunk in chunks
+    )
+
+
+def decode_seconds(prices: Any, decodes: Sequence[Work]) -> float:
+    """Returns seconds of decode attention, by the number of decodes and the mean of their KV, the new token counted."""
+    if not decodes:
+        return 0.0
+    mean = sum(decode.before + 1 for decode in decodes) / len(decodes)
+    if getattr(prices, "kv_quantum", 0):
+        mean = rounded(prices, int(mean))
+    return bilinear(prices.decode_s, prices.decode_batch, prices.decode_kv, len(decodes), mean)
+
+
+def rounded(prices: Any, kv: int) -> int:
+    """Returns a KV length rounded up as the list wants it."""
+    quantum = getattr(prices, "kv_quantum", 0)
+    return math.ceil(kv / quantum) * quantum if quantum else kv
 
 
 def bilinear(table: Any, rows: Any, columns: Any, row: float, column: float) -> float:

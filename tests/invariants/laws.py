@@ -1,28 +1,29 @@
 """The laws that every run keeps, each as a function that raises Broken; docs/invariants.md lists them.
 
-They read an Outcome, or plain numbers, so that they hold a compiled run, the oracle's and a real engine's to the same.
+They read an Outcome, so that they hold a compiled run, the oracle's and a real engine's to the same. `agreement` has those
+of two runs, `step_laws` those of a log of steps, `measure_laws` those of what is measured.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from fractions import Fraction
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.run import Outcome
+from simulator.outcome import Outcome
+from simulator.traffic import Traffic
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 # Times are sums of many steps, each rounded.
 SLACK_S = 1e-9
 SLACK = 1e-9
 TIMES = ("first_scheduled_at", "first_token_at", "finished_at")
-TOTALS = ("iterations", "scheduled_requests", "scheduled_tokens", "sampled_tokens")
-BIN_WIDTH = 0.0005
+# Policies whose steps hold as many whole prompts as there are seats.
+WITHOUT_BUDGET = ("orca", "faster_transformer")
 
 
 class Broken(AssertionError):
@@ -38,20 +39,35 @@ def require(holds: object, law: str, detail: object = "") -> None:
 # Conservation
 
 
-def requests_are_conserved(outcome: Outcome) -> None:
-    """Every request is served whole, or rejected and untouched; every token is sampled once, every gap counted once."""
-    served = ~outcome.rejected
+def served(outcome: Outcome) -> Flags:
+    """Returns which requests were neither refused nor dropped."""
+    return ~(outcome.rejected | outcome.cancelled | outcome.expired)
+
+
+def requests_are_conserved(outcome: Outcome, may_find_more: bool = False) -> None:
+    """Every request is served whole, rejected and untouched, or dropped; every token is sampled once, every gap counted once.
+
+    `may_find_more`: a preempted request may come back to find blocks of others, with tokens that nobody computed for it.
+    """
+    whole, dropped = served(outcome), outcome.cancelled | outcome.expired
     for name in TIMES:
         times = getattr(outcome, name)
-        require(np.isfinite(times[served]).all(), "every accepted request is served", f"{name} is missing")
+        require(np.isfinite(times[whole]).all(), "every accepted request is served", f"{name} is missing")
         require(np.isnan(times[outcome.rejected]).all(), "a rejected request is left alone", name)
-    require(((outcome.replica >= 0) == served).all(), "every accepted request has a replica, a rejected one has none")
-    require((outcome.replica < outcome.replicas).all(), "replicas are those of the fleet")
-    tokens = int(outcome.output_tokens[served].sum())
-    require(outcome.sampled_tokens == tokens, "every output token is sampled once", f"{outcome.sampled_tokens} of {tokens}")
-    gaps = tokens - int(served.sum())
+    require(np.isnan(outcome.finished_at[dropped]).all(), "a dropped request has no end")
+    require((outcome.replica[whole] >= 0).all(), "every accepted request has a replica, a rejected one has none")
+    require((outcome.replica[outcome.rejected] < 0).all(), "every accepted request has a replica, a rejected one has none")
+    require(not (outcome.cancelled & outcome.expired).any(), "a request ends once")
+    made = outcome.produced_tokens
+    require((made[whole] == outcome.output_tokens[whole]).all(), "every accepted request is served", "tokens are missing")
+    require((made[dropped] < outcome.output_tokens[dropped]).all(), "a dropped request was not finished")
+    lost = outcome.sampled_tokens - int(made.sum())
+    require(lost == 0 or (lost > 0 and dropped.any()), "every output token is sampled once", f"{lost} are lost")
+    gaps = int(np.maximum(made - 1, 0).sum())
     require(int(outcome.gap_count.sum()) == gaps, "every gap is counted once", f"{outcome.gap_count.sum()} of {gaps}")
-    least = int(outcome.prompt_tokens[served].sum()) + gaps
+    if dropped.any() or (may_find_more and outcome.preemptions.any()):
+        return
+    least = int((outcome.prompt_tokens + outcome.output_tokens - 1 - outcome.cached_tokens)[whole].sum())
     recomputed = outcome.scheduled_tokens - least
     require(recomputed >= 0, "all but the last token is computed", f"{-recomputed} short")
     require(recomputed == 0 or outcome.preemptions.sum() > 0, "only a preemption computes anew", f"{recomputed} tokens")
@@ -64,12 +80,17 @@ def blocks_are_conserved(free_blocks: Iterable[int], total_blocks: int) -> None:
 
 
 def limits_are_kept(outcome: Outcome, limits: Any) -> None:
-    """On average, and so surely where every step is full, no step exceeds seats, token budget or pool."""
-    seats, budget = limits.max_num_seqs, limits.max_num_batched_tokens
-    require(outcome.scheduled_requests <= outcome.iterations * seats, "seats bound a step", outcome.scheduled_requests)
-    require(outcome.scheduled_tokens <= outcome.iterations * budget, "the budget bounds a step", outcome.scheduled_tokens)
-    room = outcome.busy_s * outcome.kv_blocks * (1 + SLACK)
-    require(-SLACK <= outcome.block_seconds <= room, "the pool bounds what is held", outcome.block_seconds)
+    """No step has more requests than seats or more tokens than the budget, no engine more blocks than the pool."""
+    seats, tokens = (int(np.flatnonzero(counts).max(initial=0)) for counts in (outcome.batch_sizes, outcome.batch_tokens))
+    require(seats <= limits.max_num_seqs, "seats bound a step", seats)
+    if limits.scheduler not in WITHOUT_BUDGET:
+        require(tokens <= limits.max_num_batched_tokens, "the budget bounds a step", tokens)
+    require(outcome.kv_peak_blocks <= outcome.kv_blocks, "the pool bounds what is held", outcome.kv_peak_blocks)
+    require(outcome.block_seconds >= -SLACK, "the pool bounds what is held", outcome.block_seconds)
+    counted = int((outcome.batch_sizes * np.arange(len(outcome.batch_sizes))).sum())
+    require(counted == outcome.scheduled_requests, "every step is counted once", counted)
+    counted = int((outcome.batch_tokens * np.arange(len(outcome.batch_tokens))).sum())
+    require(counted == outcome.scheduled_tokens, "every step is counted once", counted)
 
 
 # Time
@@ -77,26 +98,75 @@ def limits_are_kept(outcome: Outcome, limits: Any) -> None:
 
 def time_goes_forward(outcome: Outcome) -> None:
     """Arrival, first scheduling, first token, finish: in this order; no gap is negative and all of them fill the decode."""
-    served = ~outcome.rejected
-    arrived, scheduled, first, finished = (getattr(outcome, name)[served] for name in ("arrived_at", *TIMES))
+    whole = served(outcome)
+    arrived, scheduled, first, finished = (getattr(outcome, name)[whole] for name in ("arrived_at", *TIMES))
     require((scheduled >= arrived).all(), "nobody is scheduled before arriving")
     require((first > scheduled).all(), "the first token takes a step")
-    several = outcome.output_tokens[served] > 1
+    several = outcome.output_tokens[whole] > 1
     require((finished[several] > first[several]).all(), "every further token takes a step")
     require((finished[~several] == first[~several]).all(), "a single token is the first and the last")
     require((outcome.gap_sum >= 0).all(), "no token comes before the one before it")
-    total, spans = float(outcome.gap_sum.sum()), float((finished - first).sum())
-    require(math.isclose(total, spans, rel_tol=SLACK, abs_tol=SLACK_S), "gaps fill the decode", f"{total} of {spans}")
-    longest, tokens = outcome.itl_max[served], outcome.output_tokens[served]
+    if whole.sum() == (~outcome.rejected).sum():
+        total, spans = float(outcome.gap_sum.sum()), float((finished - first).sum())
+        require(math.isclose(total, spans, rel_tol=SLACK, abs_tol=SLACK_S), "gaps fill the decode", f"{total} of {spans}")
+    longest, tokens = outcome.itl_max[whole], outcome.output_tokens[whole]
     require((longest <= finished - first + SLACK_S).all(), "the longest gap lies within the decode")
     require((longest * (tokens - 1) >= finished - first - SLACK_S).all(), "the longest gap is at least their mean")
+    waited, lived = outcome.preempted_s[whole], finished - scheduled
+    require(((waited >= 0) & (waited <= lived)).all(), "who is preempted waits within its time")
+    require((waited[outcome.preemptions[whole] == 0] == 0).all(), "only who is preempted waits again")
+    require(((outcome.bubble_s[whole] >= 0) & (outcome.bubble_s[whole] <= lived + SLACK_S)).all(), "bubbles lie within a request")
 
 
 def nobody_overtakes(outcome: Outcome) -> None:
-    """First come, first served: on each replica requests are first scheduled in their order of arrival."""
-    for replica in range(outcome.replicas):
-        scheduled = outcome.first_scheduled_at[outcome.replica == replica]
-        require((np.diff(scheduled) >= 0).all(), "nobody overtakes", f"replica {replica}")
+    """First come, first served: at each engine requests are first scheduled in their order of arrival."""
+    for replica in range(int(outcome.replica.max(initial=-1)) + 1):
+        mine = np.flatnonzero((outcome.replica == replica) & np.isfinite(outcome.first_scheduled_at))
+        order = mine[np.argsort(outcome.arrived_at[mine], kind="stable")]
+        require((np.diff(outcome.first_scheduled_at[order]) >= 0).all(), "nobody overtakes", f"replica {replica}")
+
+
+def dropped_leave_nothing(outcome: Outcome, traffic: Traffic) -> None:
+    """A dropped request gets no token after its user or its operator dropped it, and nobody who has time is dropped."""
+    dropped = outcome.cancelled | outcome.expired
+    dropped_at = outcome.arrived_at + traffic.cancel_after_s
+    require(np.isfinite(traffic.cancel_after_s[dropped]).all(), "only the impatient are dropped")
+    require((outcome.expired[dropped] == traffic.expires[dropped]).all(), "a deadline is the operator's")
+    for name in ("first_scheduled_at", "first_token_at"):
+        late = getattr(outcome, name)[dropped] > dropped_at[dropped] + SLACK_S
+        require(not late.any(), "nothing happens to who was dropped", name)
+    whole = served(outcome)
+    require((outcome.finished_at[whole] <= dropped_at[whole] + SLACK_S).all(), "who takes too long is dropped")
+
+
+def followers_wait(outcome: Outcome, traffic: Traffic) -> None:
+    """In a closed loop nobody arrives before the one it follows has ended, so there are never more users than sessions."""
+    follows = np.flatnonzero(traffic.after >= 0)
+    before = traffic.after[follows]
+    ended = np.where(
+        outcome.rejected[before],
+        outcome.arrived_at[before],
+        np.where(served(outcome)[before], outcome.finished_at[before], (outcome.arrived_at + traffic.cancel_after_s)[before]),
+    )
+    expected = ended + traffic.think_s[follows]
+    right = np.allclose(outcome.arrived_at[follows], expected, rtol=SLACK, atol=SLACK_S)
+    require(right, "who follows another waits for its end")
+
+
+def hits_are_shared_prefixes(outcome: Outcome, traffic: Traffic, block_size: int) -> None:
+    """What a request finds at first is whole blocks, not its last token, that another one at its engine had before."""
+    whole_blocks = (traffic.prompt_tokens - 1) // block_size * block_size
+    require((outcome.cached_tokens <= whole_blocks).all(), "a token is left to compute")
+    require((outcome.cached_tokens % block_size == 0).all(), "hits are whole blocks")
+    for i in np.flatnonzero(outcome.cached_tokens > 0):
+        content = traffic.content
+        require(content is not None, "without shared content nobody finds anything at first")
+        if content is None:
+            continue
+        found = content.of(int(i))[: outcome.cached_tokens[i] // block_size]
+        there = (outcome.replica == outcome.replica[i]) & (outcome.first_scheduled_at <= outcome.first_scheduled_at[i])
+        others = set(np.concatenate([content.of(int(j)) for j in np.flatnonzero(there) if j != i] or [found[:0]]).tolist())
+        require(set(found.tolist()) <= others, "hits are the blocks of others", f"request {i}")
 
 
 def work_is_conserved(outcome: Outcome) -> None:
@@ -104,6 +174,7 @@ def work_is_conserved(outcome: Outcome) -> None:
     present = 0.0
     for replica in range(outcome.replicas):
         mine = outcome.replica == replica
+        require(np.isfinite(outcome.finished_at[mine]).all(), "every accepted request is served")
         present += covered(outcome.arrived_at[mine], outcome.finished_at[mine])
     require(
         math.isclose(outcome.busy_s, present, rel_tol=SLACK, abs_tol=SLACK_S),
@@ -121,133 +192,11 @@ def covered(begins: Floats, ends: Floats) -> float:
     return total
 
 
-# Information
-
-
-def future_is_unknown(one: Outcome, other: Outcome, changed: int, asynchronous: bool, slack_s: float = 0.0) -> None:
-    """Two runs that differ in the output length of request `changed` are the same until the shorter one of it shows.
-
-    That is when its last token comes; the asynchronous engine knows a step before, at the last token but one.
-    """
-    shorter = min(one, other, key=lambda outcome: int(outcome.output_tokens[changed]))
-    shows_at = float(shorter.finished_at[changed])
-    if asynchronous:
-        shows_at -= float(shorter.itl_max[changed])
-    shows_at -= SLACK_S
-    for name in TIMES:
-        a, b = getattr(one, name), getattr(other, name)
-        before = (a < shows_at) | (b < shows_at)
-        wrong = np.flatnonzero(before & ~(np.abs(a - b) <= slack_s))
-        require(len(wrong) == 0, "a policy cannot see output lengths", f"{name} of {wrong[:5]} before {shows_at} s")
-
-
-# Agreement
-
-
-def same_bytes(one: bytes | str, other: bytes | str) -> None:
-    """The same seed gives the same bytes."""
-    require(one == other, "the same seed gives the same bytes")
-
-
-def runs_are_equal(one: Outcome, other: Outcome) -> None:
-    """Two engines give every request and every bin the same values, to the bit; sums over the run, to rounding."""
-    for name in (*TIMES, "itl_max", "preemptions", "replica", "rejected", "gap_count"):
-        a, b = getattr(one, name), getattr(other, name)
-        require(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), "engines agree to the bit", name)
-    _same_totals(one, other, SLACK)
-
-
-def runs_agree(one: Outcome, other: Outcome, block_seconds: float = SLACK) -> None:
-    """Two engines give every request the same times but for rounding, and the same counts.
-
-    `block_seconds` is how far apart, as a share, the integrals of held blocks may be.
-    """
-    for name in (*TIMES, "itl_max"):
-        a, b = getattr(one, name), getattr(other, name)
-        apart = np.nanmax(np.abs(a - b), initial=0.0)
-        same = np.allclose(a, b, rtol=SLACK, atol=SLACK_S, equal_nan=True)
-        require(same, "engines agree", f"{name} {apart:.3g} s apart")
-    for name in ("preemptions", "replica", "rejected"):
-        require(np.array_equal(getattr(one, name), getattr(other, name)), "engines agree", name)
-    require(one.gap_count.sum() == other.gap_count.sum(), "engines agree", "number of gaps")
-    _same_totals(one, other, block_seconds)
-
-
-def _same_totals(one: Outcome, other: Outcome, block_seconds: float) -> None:
-    for name in TOTALS:
-        require(getattr(one, name) == getattr(other, name), "engines agree", name)
-    sums = (
-        ("busy_s", one.busy_s, other.busy_s, SLACK),
-        ("gap_sum", one.gap_sum.sum(), other.gap_sum.sum(), SLACK),
-        ("block_seconds", one.block_seconds, other.block_seconds, block_seconds),
-    )
-    for name, a, b, share in sums:
-        require(math.isclose(a, b, rel_tol=share, abs_tol=SLACK_S), "engines agree", f"{name}: {a} and {b}")
-
-
-# Statistics
-
-
-def waits_as_m_d_1(waits_s: Floats, rate_rps: float, service_s: float, within: float) -> None:
-    """The mean wait for one server of constant service time is Pollaczek and Khinchine's for Poisson arrivals."""
-    load = rate_rps * service_s
-    expected = load * service_s / (2 * (1 - load))
-    found = float(waits_s.mean())
-    require(abs(found / expected - 1) <= within, "M/D/1", f"mean wait {found} s, expected {expected} s")
-
-
-def rank(values: Sequence[float], percent: int) -> float:
-    """Returns the nearest-rank percentile by its definition: the least value with so many percent at or below it."""
-    needed = Fraction(percent, 100) * len(values)
-    at_or_below = 0
-    for value, count in sorted(Counter(values).items()):
-        at_or_below += count
-        if at_or_below >= needed:
-            return value
-    raise ValueError("no values")
-
-
-def percentiles_are_nearest_rank(values: Sequence[float], found: Any) -> None:
-    """p50, p90, p95 and p99 are each one of the values: the nearest rank's."""
-    for percent in (50, 90, 95, 99):
-        expected, value = rank(values, percent), getattr(found, f"p{percent}")
-        require(value == expected, "percentiles are nearest-rank", f"p{percent} {value}, expected {expected}")
-
-
-def gaps_are_exact(gaps_s: Sequence[float], found: Any) -> None:
-    """ITL percentiles are within a bin's width of the exact ones; mean and maximum are exact."""
-    for percent in (50, 90, 95, 99):
-        expected, value = rank(gaps_s, percent), getattr(found, f"p{percent}")
-        require(abs(value - expected) <= BIN_WIDTH * expected, "gaps are exact to 0.05 %", f"p{percent} {value} for {expected}")
-    mean = math.fsum(gaps_s) / len(gaps_s)
-    require(math.isclose(found.mean, mean, rel_tol=SLACK), "the mean gap is exact", f"{found.mean} for {mean}")
-    require(math.isclose(found.max, max(gaps_s), rel_tol=SLACK, abs_tol=SLACK_S), "the longest gap is exact", found.max)
-
-
-def rejected_count_as_violations(values: Sequence[float], rejected: int, percent: int, found: float) -> None:
-    """A bound's statistic is the percentile over all requests, a rejected one being infinitely slow."""
-    expected = rank([*values, *[math.inf] * rejected], percent)
-    require(found == expected, "rejected requests are violations", f"p{percent} {found}, expected {expected}")
-
-
-def goodput_counts(outcome: Outcome, limits: dict[str, float], found: int) -> None:
-    """Good requests are those served ones that keep every limit on one request."""
-    good = 0
-    for i in np.flatnonzero(~outcome.rejected):
-        first, finished = outcome.first_token_at[i], outcome.finished_at[i]
-        tokens = int(outcome.output_tokens[i])
-        values = {
-            "ttft_s": first - outcome.arrived_at[i],
-            "tpot_s": (finished - first) / (tokens - 1) if tokens > 1 else 0.0,
-            "itl_max_s": outcome.itl_max[i],
-            "e2e_s": finished - outcome.arrived_at[i],
-        }
-        good += all(values[name] <= limit for name, limit in limits.items())
-    require(found == good, "goodput counts requests that keep every limit", f"{found}, expected {good}")
+# All of them
 
 
 def all_of_one_run(outcome: Outcome, limits: Any, free_blocks: Iterable[int], by_priority: bool = False) -> None:
-    """The laws that any run keeps."""
+    """The laws that any run of requests that nobody drops keeps, on engines without pipeline, group, or queues around them."""
     requests_are_conserved(outcome)
     blocks_are_conserved(free_blocks, outcome.kv_blocks)
     limits_are_kept(outcome, limits)
@@ -255,3 +204,17 @@ def all_of_one_run(outcome: Outcome, limits: Any, free_blocks: Iterable[int], by
     work_is_conserved(outcome)
     if not by_priority:
         nobody_overtakes(outcome)
+
+
+def all_of_any_run(outcome: Outcome, limits: Any, free_blocks: Iterable[int], traffic: Traffic) -> None:
+    """The laws that every run keeps; time as the engine sees it where tokens are seen when their step ends."""
+    requests_are_conserved(outcome, may_find_more=traffic.content is not None)
+    blocks_are_conserved(free_blocks, outcome.kv_blocks)
+    limits_are_kept(outcome, limits)
+    time_goes_forward(outcome)
+    if not limits.by_priority:
+        nobody_overtakes(outcome)
+    if not limits.detokenize_s_per_token:
+        dropped_leave_nothing(outcome, traffic)
+        followers_wait(outcome, traffic)
+    hits_are_shared_prefixes(outcome, traffic, limits.block_size)
