@@ -24,7 +24,9 @@ def kind_of(asked: Mapping[str, bool], file: Path | None) -> str:
         raise InputError("--" + kinds[1], f"with --{kinds[0]}", CHOICES)
     ending = "" if file is None else file.suffix.lower().removeprefix(".")
     if kinds and ending in KINDS and ending != kinds[0]:
-        raise InputError("FILE", str(file), f"with --{kinds[0]} a name that ends in .{kinds[0]}, or in none of .csv, .json and .html")
+        raise InputError(
+            "FILE", str(file), f"with --{kinds[0]} a name that ends in .{kinds[0]}, or in none of .csv, .json and .html"
+        )
     kind = kinds[0] if kinds else ending
     if kind not in KINDS:
         raise InputError("FILE", MISSING if file is None else str(file), f"{CHOICES}, or a name that ends in .csv, .json or .html")

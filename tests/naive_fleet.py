@@ -15,7 +15,6 @@ from tests.naive_nouns import Batch, Knobs, Request, Step
 from tests.naive_policies import CHUNKS, FORMS_AT_ARRIVAL, WITHOUT_BUDGET
 from tests.naive_prices import clock
 
-
 MOST_BARREN = 10_000
 
 

@@ -114,7 +114,7 @@ class Stop:
 class Run:
     """What the loop leaves behind, as numpy records: Request[N], Outcome[N], Replica[R], Lane[R, stages] and tallies.
 
-    `batches` and `tokens` count steps by their number of requests and of tokens; `journal` is empty unless asked for.
+    `engine` is `counter` where steps were decided in constant time, else `plain`. `batches` and `tokens` count steps by their number of requests and of tokens; `journal` is empty unless asked for.
     """
 
     requests: NDArray[Any]
@@ -128,6 +128,7 @@ class Run:
     rejected: NDArray[np.bool_]
     cancelled: NDArray[np.bool_]
     stopped: bool
+    engine: str
 
 
 _CAUSES = {
@@ -181,6 +182,7 @@ def run(
         rejected=rejected,
         cancelled=requests["status"] == CANCELLED,
         stopped=status == loop.STOPPED,
+        engine="counter" if world.config["counters"][0] else "plain",
     )
 
 

@@ -62,7 +62,11 @@ def _allowed(kind: str, message: str, context: Mapping[str, Any]) -> str:
     if kind in ("dict_type", "mapping_type", "model_type", "model_attributes_type"):
         return "a mapping of fields"
     if kind == "too_short":
-        return f"at least {context['min_length']}, or no such field" if context["min_length"] == 1 else f"{context['min_length']} or more"
+        return (
+            f"at least {context['min_length']}, or no such field"
+            if context["min_length"] == 1
+            else f"{context['min_length']} or more"
+        )
     if kind == "too_long":
         return f"at most {context['max_length']}"
     return message.removeprefix("Value error, ").removeprefix("Input should be ")
