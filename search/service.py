@@ -14,6 +14,7 @@ from search.ledger import Ledger, Ranked
 from search.progress import Progress
 from search.request import SearchRequest
 from simulator.errors import Infeasible
+from simulator.kernel.digest import kernel_digest
 
 __all__ = ["run_capacity", "run_search", "run_simulation", "versions"]
 # CPU seconds of a trial up to the choice of finalists, and of a finalist, from `make bench`; they only choose the executor.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import numpy as np
@@ -43,7 +43,7 @@ class Prepared:
     prices: Prices
     policy: ModuleType
     router: ModuleType
-    frontend: engine.Frontend = engine.Frontend()
+    frontend: engine.Frontend = field(default_factory=engine.Frontend)
 
     @property
     def engine_name(self) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.kernel import peaks, prefix
-from simulator.kernel.blocks import filled
+from simulator.kernel.blocks import filled, flying
 from simulator.kernel.jit import inner, merged
 from simulator.kernel.land import compact
 from simulator.kernel.records import NOBODY, RUNNING
@@ -172,12 +172,11 @@ def to_records(world: Any, r: int) -> None:
     for k in range(replica.num_running):
         if world.requests[world.running[r, k]].born >= 0:
             tell(world, r, world.running[r, k])
-    for l in range(config.pipeline_stages):
-        lane = world.lanes[r * config.pipeline_stages + l]
-        lane.decodes = 0
-        lane.kv_sum = 0
-        lane.partial = NOBODY
-        world.rings[r * config.pipeline_stages + l, config.ring :] = 0
+    for g in range(r * config.pipeline_stages, (r + 1) * config.pipeline_stages):
+        world.lanes[g].decodes = 0
+        world.lanes[g].kv_sum = 0
+        world.lanes[g].partial = NOBODY
+        world.rings[g, config.ring :] = 0
     replica.counting = 0
 
 
@@ -247,9 +246,9 @@ def countable(world: Any, r: int) -> bool:
                 other = world.requests[world.running[r, m]]
                 if config.own_micro_batch and not other.decoding and not other.exhausted and other.lane == request.lane:
                     return False
-        if config.pipeline_stages > 1 and (request.decoding or config.own_micro_batch):
-            if request.last_step < replica.launched - replica.in_flight:
-                return False
+        stays = request.decoding or config.own_micro_batch
+        if config.pipeline_stages > 1 and stays and not flying(replica, request):
+            return False
         if config.pipeline_stages > 1 and request.in_flight > request.decoding:
             return False
     # One that was preempted with a token in flight may sample it once more before it lands.

@@ -114,7 +114,8 @@ class Stop:
 class Run:
     """What the loop leaves behind, as numpy records: Request[N], Outcome[N], Replica[R], Lane[R, stages] and tallies.
 
-    `engine` is `counter` where steps were decided in constant time, else `plain`. `batches` and `tokens` count steps by their number of requests and of tokens; `journal` is empty unless asked for.
+    `batches` and `tokens` count steps by their number of requests and of tokens; `journal` is empty unless asked for.
+    `engine` is `counter` where steps were decided in constant time, else `plain`.
     """
 
     requests: NDArray[Any]
