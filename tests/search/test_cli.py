@@ -21,7 +21,7 @@ import yaml
 from db import record
 from db.rows import PointResult, TrialResult, TrialRow
 from db.session import open_store
-from search import service
+from search import answers, service
 from search.cli import main
 from search.driver import Stopped
 from search.progress import Interrupt, Progress, Reporter, duration
@@ -284,7 +284,7 @@ def test_capacity_prints_the_services_document(
 ) -> None:
     point = {"rate_rps": 9.0, "metrics": measured()}
     document = {"capacity_rps": {"value": 9.0, "low": 8.5, "high": 9.5, "level": 0.95}, "binding": "ttft_p99_s", "curve": [point]}
-    monkeypatch.setattr(service, "run_capacity", lambda scenario: document)
+    monkeypatch.setattr(answers, "run_capacity", lambda scenario: document)
     assert main(["capacity", scenario_file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == document
     assert main(["capacity", scenario_file]) == 0
