@@ -147,7 +147,9 @@ def deployment_parts(deployment: Mapping[str, Any], knobs: Sequence[str] = ()) -
     if deployment.get("data_parallel_size", 1) > 1:
         machines += f" DP{deployment['data_parallel_size']}"
     settings = [str(deployment["scheduler"]), f"{deployment['max_num_batched_tokens']} tok"]
-    return [machines, *settings, *(_knob(name, _set(deployment, name)) for name in knobs)]
+    # An option is told of the schedulers that have it alone.
+    told = [name for name in knobs if "." not in name or _set(deployment, name) is not None]
+    return [machines, *settings, *(_knob(name, _set(deployment, name)) for name in told)]
 
 
 def _knob(name: str, value: object) -> str:
