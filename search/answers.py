@@ -35,7 +35,7 @@ def run_simulation(scenario: Scenario, *, record_steps: bool = False) -> Simulat
     """Returns one run of the scenario, with all of its steps where they are asked for; raises InputError or Infeasible."""
     workload = scenario.workload
     prepared = _prepared(scenario)
-    if workload.rate_rps is None and own_rate(workload) is None:
+    if workload.users is None and workload.rate_rps is None and own_rate(workload) is None:
         raise InputError("workload.rate_rps", None, "requests a second, since the workload has no clock of its own")
     traffic = draw(workload, None, workload.seed)
     outcome = simulate(prepared, traffic, workload.rate_rps, record_steps=record_steps)

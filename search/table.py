@@ -22,6 +22,7 @@ ALWAYS = (
     "device",
     "tensor_parallel_size",
     "pipeline_parallel_size",
+    "data_parallel_size",
     "scheduler",
     "max_num_batched_tokens",
 )
@@ -143,8 +144,12 @@ def deployment_parts(deployment: Mapping[str, Any], knobs: Sequence[str] = ()) -
     machines = f"{deployment['replicas']}x {deployment['device']} TP{deployment['tensor_parallel_size']}"
     if deployment["pipeline_parallel_size"] > 1:
         machines += f" PP{deployment['pipeline_parallel_size']}"
+    if deployment.get("data_parallel_size", 1) > 1:
+        machines += f" DP{deployment['data_parallel_size']}"
     settings = [str(deployment["scheduler"]), f"{deployment['max_num_batched_tokens']} tok"]
-    return [machines, *settings, *(_knob(name, _set(deployment, name)) for name in knobs)]
+    # An option is told of the schedulers that have it alone.
+    told = [name for name in knobs if "." not in name or _set(deployment, name) is not None]
+    return [machines, *settings, *(_knob(name, _set(deployment, name)) for name in told)]
 
 
 def _knob(name: str, value: object) -> str:

@@ -378,6 +378,19 @@ def test_the_catalog_lists_names_and_describes_each(kind: str, name: str, capsys
     assert json.loads(capsys.readouterr().out)["name"] == name
 
 
+def test_a_scheduler_and_a_source_tell_what_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog", "schedulers", "sarathi_serve"]) == 0
+    out = capsys.readouterr().out
+    assert 'batching: "combined", one of combined, hybrid_only, chunked_only' in out
+    assert "low_chunk_size: 0, integer from 0 in multiples of 32" in out
+    assert main(["catalog", "schedulers", "orca"]) == 0
+    assert "Options" not in capsys.readouterr().out
+    assert main(["catalog", "sources", "linear"]) == 0
+    assert "base_s: " in capsys.readouterr().out
+    assert main(["catalog", "schedulers", "lightllm", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["options"]) == {"max_waiting_iters", "max_new_tokens"}
+
+
 def test_warmup_says_where_the_kernels_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warmup"]) == 0
     assert re.match(r"\d+ kernels are compiled in /", capsys.readouterr().out)

@@ -244,7 +244,10 @@ def test_an_option_is_a_knob_of_the_schedulers_that_have_it(options: dict[str, o
         ({"scheduler_options.chunk": 1}, r"^space\.scheduler_options\.chunk \(unknown option\): 1 .* allowed: chunk_size, "),
         ({"scheduler_options": {"tile_size": [64, -1]}}, r"^space\.scheduler_options\.tile_size\.1: -1 is not allowed; .*greater"),
         ({"scheduler_options": [{"tile_size": 64}]}, r"^space\.scheduler_options: .* a mapping of options"),
-        ({"scheduler_options": {"tile_size": 64}, "scheduler_options.tile_size": 32}, r"^space\.scheduler_options\.tile_size: .*once$"),
+        (
+            {"scheduler_options": {"tile_size": 64}, "scheduler_options.tile_size": 32},
+            r"^space\.scheduler_options\.tile_size: .*once$",
+        ),
     ],
 )
 def test_wrong_options_are_refused_by_their_path(options: dict[str, object], message: str) -> None:
