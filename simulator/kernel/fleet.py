@@ -49,6 +49,8 @@ def happen(world: Any, route: Any, now: float) -> None:
         i, kind = what // KINDS, what % KINDS
         if kind == CANCEL:
             cancel(world, i, now)
+            if clock.held_first != NOBODY:
+                ask_again(world, route, now)
         elif kind == DELIVER:
             deliver(world, route, i, now)
         elif kind == ARRIVE:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import catalog
+from simulator.content import Content
 from simulator.kernel import engine
 from simulator.kernel.pricelist import PriceList
 from simulator.outcome import Outcome, outcome_of
@@ -85,7 +86,7 @@ class Case:
     group: int = 1
     replicas: int = 1
     router: str = "round_robin"
-    frontend: engine.Frontend = engine.Frontend()
+    frontend: engine.Frontend = field(default_factory=engine.Frontend)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -193,7 +194,7 @@ def fleet_of(case: Case, prepared: Prepared) -> engine.Fleet:
 def content_ids(case: Case) -> NDArray[np.int64]:
     """Returns the numbers of all blocks of tokens."""
     content = case.traffic.content
-    return np.zeros(0, dtype=np.int64) if content is None else content.ids
+    return content.ids if isinstance(content, Content) else np.zeros(0, dtype=np.int64)
 
 
 def prepared_for(case: Case, mode: str = PLAIN, schedule: Any = None) -> Prepared:
@@ -216,13 +217,13 @@ def _plain_deployment() -> Prepared:
     return prepare(resolved(), LINEAR)
 
 
-def play_naively(case: Case, replica: type[naive.Engine] = naive.Engine, routed: Any = None) -> tuple[Outcome, naive.Run]:
+def play_naively(case: Case, kind: type[naive.Fleet] = naive.Fleet, routed: Any = None) -> tuple[Outcome, naive.Run]:
     """Returns what the oracle, or a faulty one, makes of a case; its gaps are not binned but exact.
 
     `routed[request]` says where a router sent each request that the oracle does not know.
     """
     router = case.router if routed is None else lambda fleet, request: int(routed[request.number])
-    run = naive.simulate(case.knobs(), case.price_list, requests_of(case), case.replicas, router, replica)
+    run = naive.simulate(case.knobs(), case.price_list, requests_of(case), case.replicas, router, kind)
     return outcome_of_naive(run, case.traffic, case.replicas), run
 
 
@@ -237,7 +238,7 @@ def requests_of(case: Case) -> list[naive.Request]:
             output=int(traffic.output_tokens[i]),
             priority=int(traffic.priority[i]),
             max_new_tokens=int(traffic.output_tokens[i]),
-            content=content.of(i).tolist() if content is not None else None,
+            content=content.of(i).tolist() if isinstance(content, Content) else None,
             after=int(traffic.after[i]),
             think_s=float(traffic.think_s[i]),
             cancel_after_s=float(traffic.cancel_after_s[i]),
