@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from simulator.errors import Infeasible
 from simulator.kernel.blocks import admit, grow
 from simulator.kernel.records import NOBODY
 from simulator.schedulers import vllm_v1
@@ -81,7 +82,7 @@ def broken_law(case: Case, policy: Policy) -> str:
     try:
         outcome, run = play(case, PLAIN, policy)
         laws.all_of_one_run(outcome, case.knobs(), run.replicas["free_blocks"])
-    except (laws.Broken, RuntimeError) as error:
+    except (laws.Broken, Infeasible) as error:
         return str(error)
     return ""
 

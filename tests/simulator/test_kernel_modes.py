@@ -50,7 +50,7 @@ def test_interpreted_kernels_give_the_same_bits() -> None:
     interpreted = json.loads(python("-m", "tests.invariants.replay", NUMBA_DISABLE_JIT="1"))
     assert not differing(replay.document(), interpreted)
     preempting = [name for name, columns in interpreted.items() if int(columns["preemptions"]) > 0]
-    assert {name.split(",")[0] for name in preempting} >= {"vllm_v1", "sarathi_serve", "vllm_v0", "sglang"}
+    assert {name.split(",")[0] for name in preempting} >= {"vllm_v1", "sarathi_serve", "vllm_v0"}
 
 
 @pytest.mark.slow
