@@ -194,9 +194,10 @@ def verdict_lines(metrics: Mapping[str, Any], slo: Mapping[str, float]) -> Itera
             continue
         kept = kept and value <= limit
         yield f"SLO {name} <= {limit:g} s: {seconds(value)}, {'met' if value <= limit else 'missed'}"
-    lost = metrics["rejected"] + (metrics.get("expired") or 0)
-    if metrics["slo_met"] is False and kept and lost:
-        yield f"SLO missed: the {lost:,} requests that were rejected or expired count as infinitely slow"
+    lost = {"rejected": metrics["rejected"], "expired": metrics.get("expired") or 0}
+    if metrics["slo_met"] is False and kept and any(lost.values()):
+        told = " and ".join(f"{count:,} {what}" for what, count in lost.items() if count)
+        yield f"SLO missed: the {told} requests count as infinitely slow"
 
 
 def bound_value(metrics: Mapping[str, Any], slo: Iterable[str], name: str) -> float | None:

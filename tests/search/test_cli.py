@@ -330,6 +330,13 @@ def test_export_writes_to_a_file_or_to_standard_output(trial: Make, capsys: pyte
     assert capsys.readouterr().out == ""
 
 
+def test_export_refuses_a_name_that_says_another_kind(trial: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    study = stored("trimtab.db", [trial(0)])
+    assert main(["export", study, "r.html", "--csv"]) == 2
+    assert capsys.readouterr().err.startswith("FILE: 'r.html' is not allowed; allowed: with --csv a name that ends in .csv")
+    assert not Path("r.html").exists()
+
+
 def test_export_html_goes_to_the_report(trial: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from dashboard import report
 

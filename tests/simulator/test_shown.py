@@ -79,7 +79,7 @@ def test_the_value_of_a_bound_is_that_of_the_requests_it_is_about(name: str, slo
 
 def test_lost_requests_explain_a_verdict_that_its_parts_do_not() -> None:
     lines = list(verdict_lines(metrics(slo_met=False, rejected=2, expired=1), {"ttft_p99_s": 2.0}))
-    assert lines[-1] == "SLO missed: the 3 requests that were rejected or expired count as infinitely slow"
+    assert lines[-1] == "SLO missed: the 2 rejected and 1 expired requests count as infinitely slow"
 
 
 def test_a_fleet_names_its_router() -> None:
