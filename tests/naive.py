@@ -36,13 +36,13 @@ def simulate(
     requests: Sequence[Request],
     replicas: int = 1,
     router: str | Route = "round_robin",
-    engine: type[Engine] = Engine,
+    kind: type[Fleet] = Fleet,
 ) -> Run:
     """Returns the run of requests on `replicas` groups of engines behind a router, which is a name or a function.
 
     `prices` is a price list, or a function from a step's work and sampled sequences to the seconds of each stage.
     """
-    fleet = Fleet(knobs, prices, requests, replicas, ROUTERS[router] if isinstance(router, str) else router, engine)
+    fleet = kind(knobs, prices, requests, replicas, ROUTERS[router] if isinstance(router, str) else router)
     fleet.serve()
     return Run(list(requests), fleet.engines, fleet.groups)
 

@@ -15,7 +15,6 @@ from tests.naive_nouns import Batch, Knobs, Request, Step
 from tests.naive_policies import CHUNKS, FORMS_AT_ARRIVAL, WITHOUT_BUDGET
 from tests.naive_prices import clock
 
-
 MOST_BARREN = 10_000
 
 
@@ -98,8 +97,7 @@ class Group:
             engine.bubble_s += bubble_s / self.knobs.pipeline_stages
             engine.block_seconds += (ready - max(now, last_end)) * (self.knobs.kv_blocks - step.free_blocks)
         parts = [
-            (engine, step, list(batch), own)
-            for engine, step, batch, own in zip(self.engines, steps, batches, sampled, strict=True)
+            (engine, step, list(batch), own) for engine, step, batch, own in zip(self.engines, steps, batches, sampled, strict=True)
         ]
         self.flights.append(Flight(ready, parts))
 
@@ -110,13 +108,14 @@ Route = Callable[["Fleet", Request], "int | None"]
 class Fleet:
     """All engines behind one router and one API server, and the events to come."""
 
-    def __init__(
-        self, knobs: Knobs, prices: Any, requests: Sequence[Request], replicas: int, route: Route, engine: type[Engine]
-    ) -> None:
+    engine_type: type[Engine] = Engine
+    group_type: type[Group] = Group
+
+    def __init__(self, knobs: Knobs, prices: Any, requests: Sequence[Request], replicas: int, route: Route) -> None:
         self.knobs, self.requests, self.route = knobs, requests, route
-        self.engines = [engine(knobs, number) for number in range(replicas * knobs.group)]
+        self.engines = [self.engine_type(knobs, number) for number in range(replicas * knobs.group)]
         firsts = range(0, len(self.engines), knobs.group)
-        self.groups = [Group(self.engines[first : first + knobs.group], prices, knobs) for first in firsts]
+        self.groups = [self.group_type(self.engines[first : first + knobs.group], prices, knobs) for first in firsts]
         self.held: list[Request] = []
         self.api_free_at = 0.0
         self.routed = 0

@@ -23,7 +23,7 @@ def decodes(engine: Engine) -> Batch:
             break
         if request in engine.preempted_now or not request.decoding or not engine.owed(request) or not engine.settled(request):
             continue
-        while request not in engine.preempted_now and not engine.fits(request, request.computed + 1):
+        while request not in engine.preempted_now and not next_token_fits(engine, request):
             victim = [r for r in engine.running if engine.settled(r)][-1]
             batch.pop(victim, None)
             engine.preempt(victim)
@@ -31,6 +31,12 @@ def decodes(engine: Engine) -> Batch:
             engine.grow(request, request.computed + 1)
             batch[request] = 1
     return batch
+
+
+def next_token_fits(engine: Engine, request: Request) -> bool:
+    """Returns whether its next token has a place; some engines want a free block even when the last one has room."""
+    spare = engine.free_blocks > 0 or not engine.knobs.options.get("spare_block")
+    return spare and engine.fits(request, request.computed + 1)
 
 
 def part_done(engine: Engine) -> list[Request]:

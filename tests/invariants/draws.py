@@ -26,7 +26,9 @@ RESERVING = tuple(name for name in SCHEDULERS if catalog.module("schedulers", na
 # Options that are not the defaults, small enough for the cases' budgets.
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "sarathi": ({"tile_size": 0}, {"tile_size": 16, "chunk_size": 40}, {"reserve_max_model_len": False, "tile_size": 32}),
+    "vllm_v0": ({"spare_block": True},),
     "sarathi_serve": (
+        {"spare_block": True},
         {"batching": "chunked_only"},
         {"batching": "hybrid_only"},
         {"low_chunk_size": 32, "high_chunk_size": 128, "chunk_schedule_max_tokens": 200, "chunk_schedule_stages": 3},
@@ -90,7 +92,8 @@ def random_prices(rng: np.random.Generator, tokens: int, seqs: int, longest: int
 
 def staged(prices: PriceList, shares: list[float]) -> PriceList:
     """Returns the prices of a pipeline whose stages have these shares of the layers, and send what they computed on."""
-    hops = np.arange(prices.token_s.shape[1]) * 1e-6 * (np.arange(len(shares)) < len(shares) - 1)[:, None]
+    hops = np.tile(np.arange(prices.token_s.shape[1], dtype=np.float64) * 1e-6, (len(shares), 1))
+    hops[-1] = 0.0
     return replace(prices, stage_share=np.array(shares), stage_token_s=hops)
 
 
@@ -108,6 +111,17 @@ def random_traffic(
     )
 
 
+def inserted(traffic: Traffic, place: int, prompt: int, output: int) -> Traffic:
+    """Returns traffic without sessions or shared prefixes, and in it one request more, at the time of the one before it."""
+    return Traffic(
+        arrival_s=np.insert(traffic.arrival_s, place, traffic.arrival_s[max(place - 1, 0)]),
+        prompt_tokens=np.insert(traffic.prompt_tokens, place, prompt),
+        output_tokens=np.insert(traffic.output_tokens, place, output),
+        priority=np.insert(traffic.priority, place, 0),
+        rate_rps=traffic.rate_rps,
+    )
+
+
 def with_shared_prefixes(rng: np.random.Generator, traffic: Traffic, block_size: int) -> Traffic:
     """Returns the traffic where most requests begin with some of the blocks of an earlier one."""
     blocks = (traffic.prompt_tokens + traffic.output_tokens) // block_size
@@ -119,7 +133,12 @@ def with_shared_prefixes(rng: np.random.Generator, traffic: Traffic, block_size:
         ids.append([*shared, *range(fresh, fresh + count - len(shared))])
         fresh += count - len(shared)
     starts = np.concatenate([[0], np.cumsum(blocks)]).astype(np.int64)
-    return replace(traffic, content=Content(np.array(sum(ids, []), dtype=np.int64), starts, block_size))
+    return replace(
+        traffic,
+        content=Content(
+            np.concatenate([np.zeros(0, dtype=np.int64), *(np.array(each, dtype=np.int64) for each in ids)]), starts, block_size
+        ),
+    )
 
 
 def in_sessions(rng: np.random.Generator, traffic: Traffic) -> Traffic:
@@ -154,8 +173,9 @@ def cases(draw: st.DrawFn, schedulers: tuple[str, ...] = SCHEDULERS, replicas: i
     seqs = draw(st.integers(1, 32), label="max_num_seqs")
     options = draw(st.sampled_from([{}, {}, *OPTIONS.get(scheduler, ())]), label="options")
     least = longest if options.get("batching") == "hybrid_only" else 128 if options.get("high_chunk_size") else seqs
-    tokens = max(seqs, least, draw(st.integers(1, 300), label="max_num_batched_tokens"))
     block_size = draw(st.sampled_from([1, 4, 16]), label="block_size")
+    # A chunk of SGLang's fills whole blocks.
+    tokens = max(seqs, least, block_size, draw(st.integers(1, 300), label="max_num_batched_tokens"))
     by_priority = scheduler in VLLM and draw(st.booleans(), label="by_priority")
     threshold = draw(st.sampled_from([0, 0, 7, 50]), label="threshold") if scheduler in VLLM else 0
     largest = seqs * longest if scheduler in laws.WITHOUT_BUDGET else tokens
@@ -212,7 +232,9 @@ def any_cases(draw: st.DrawFn, schedulers: tuple[str, ...] = SCHEDULERS, most: i
         price_list=staged(prices, shares) if len(shares) > 1 else prices,
         group=draw(st.sampled_from([1, 1, 2, 3]), label="group"),
         frontend=draw(
-            st.sampled_from([engine.Frontend(), engine.Frontend(), engine.Frontend(3e-3, 1e-5, 0.0), engine.Frontend(1e-3, 0.0, 1e-4)]),
+            st.sampled_from(
+                [engine.Frontend(), engine.Frontend(), engine.Frontend(3e-3, 1e-5, 0.0), engine.Frontend(1e-3, 0.0, 1e-4)]
+            ),
             label="frontend",
         ),
     )

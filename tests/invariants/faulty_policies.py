@@ -10,30 +10,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from simulator.errors import Infeasible
 from simulator.kernel.blocks import admit, grow
 from simulator.kernel.records import NOBODY
 from simulator.schedulers import vllm_v1
-from tests.invariants import laws
+from tests.invariants import agreement, laws
 from tests.invariants.cases import PLAIN, Case, play
-from tests.invariants.scenarios import scenarios, small
+from tests.invariants.scenarios import first_of, scenarios, small
 
-Policy = Callable[[Any, Any, Any, Any], None]
-
-
-def honest(config: Any, replica: Any, requests: Any, running: Any) -> None:
-    vllm_v1.schedule(config, replica, requests, running)
+Policy = Callable[[Any, Any, Any, Any, Any], None]
 
 
-def leaks(config: Any, replica: Any, requests: Any, running: Any) -> None:
+def honest(config: Any, replica: Any, requests: Any, running: Any, cache: Any) -> None:
+    vllm_v1.schedule(config, replica, requests, running, cache)
+
+
+def leaks(config: Any, replica: Any, requests: Any, running: Any, cache: Any) -> None:
     """Takes a block for nobody in the first step."""
     if replica.iterations == 0:
         replica.free_blocks -= 1
-    honest(config, replica, requests, running)
+    honest(config, replica, requests, running, cache)
 
 
-def overtakes(config: Any, replica: Any, requests: Any, running: Any) -> None:
+def overtakes(config: Any, replica: Any, requests: Any, running: Any, cache: Any) -> None:
     """Admits the last that waits, whole, after those that run."""
-    budget = vllm_v1.continue_running(config, replica, requests, running)
+    budget = vllm_v1.continue_running(config, replica, requests, running, cache)
     while replica.waiting_tail != NOBODY and replica.num_running < config.max_num_seqs:
         i = replica.waiting_tail
         request = requests[i]
@@ -41,27 +42,27 @@ def overtakes(config: Any, replica: Any, requests: Any, running: Any) -> None:
         if tokens == 0 or request.exhausted or request.known_tokens > replica.free_blocks * config.block_size:
             return
         admit(replica, requests, running, i)
-        grow(config, replica, request, request.known_tokens)
+        grow(config, replica, request, cache, request.known_tokens)
         request.scheduled_tokens = tokens
         budget -= tokens
 
 
-def waits_for_two(config: Any, replica: Any, requests: Any, running: Any) -> None:
+def waits_for_two(config: Any, replica: Any, requests: Any, running: Any, cache: Any) -> None:
     """Starts nothing for one request alone, but for the last of them."""
     if replica.num_running > 0 or replica.num_waiting > 1 or replica.waiting_head == len(requests) - 1:
-        honest(config, replica, requests, running)
+        honest(config, replica, requests, running, cache)
 
 
-def starves(config: Any, replica: Any, requests: Any, running: Any) -> None:
+def starves(config: Any, replica: Any, requests: Any, running: Any, cache: Any) -> None:
     """Never admits anybody."""
-    vllm_v1.continue_running(config, replica, requests, running)
+    vllm_v1.continue_running(config, replica, requests, running, cache)
 
 
 def shortest_first(case: Case) -> Policy:
     """Returns a policy that was told the output lengths, and puts who ends first at the head of the queue."""
     outputs = case.traffic.output_tokens
 
-    def peeks(config: Any, replica: Any, requests: Any, running: Any) -> None:
+    def peeks(config: Any, replica: Any, requests: Any, running: Any, cache: Any) -> None:
         places, i = [], replica.waiting_head
         while i != NOBODY:
             places.append(int(i))
@@ -71,7 +72,7 @@ def shortest_first(case: Case) -> Policy:
             requests[place].previous, requests[place].next = before, after
         if places:
             replica.waiting_head, replica.waiting_tail = places[0], places[-1]
-        honest(config, replica, requests, running)
+        honest(config, replica, requests, running, cache)
 
     return peeks
 
@@ -81,7 +82,7 @@ def broken_law(case: Case, policy: Policy) -> str:
     try:
         outcome, run = play(case, PLAIN, policy)
         laws.all_of_one_run(outcome, case.knobs(), run.replicas["free_blocks"])
-    except (laws.Broken, RuntimeError) as error:
+    except (laws.Broken, Infeasible) as error:
         return str(error)
     return ""
 
@@ -94,7 +95,7 @@ def seen_peeking(case: Case, policy_of: Callable[[Case], Policy]) -> str:
     other = replace(case, traffic=replace(case.traffic, output_tokens=output))
     try:
         one, two = (play(each, PLAIN, policy_of(each))[0] for each in (case, other))
-        laws.future_is_unknown(one, two, changed, case.asynchronous)
+        agreement.future_is_unknown(one, two, changed, case.asynchronous)
     except laws.Broken as error:
         return str(error)
     return ""
@@ -103,25 +104,13 @@ def seen_peeking(case: Case, policy_of: Callable[[Case], Policy]) -> str:
 def document() -> dict[str, str]:
     """Returns the broken law by policy."""
     tight, crowded = small("vllm_v1")["tight pool"], scenarios("vllm_v1")["all at once, seats bind"]
-    few = replace(crowded, max_num_seqs=2, traffic=small_traffic(crowded))
+    few = replace(first_of(crowded, 16), max_num_seqs=2)
     found = {policy.__name__: broken_law(tight, policy) for policy in (honest, leaks, overtakes, waits_for_two, starves)}
     return {
         **found,
         "honest, asked for the future": seen_peeking(few, lambda case: honest),
         "shortest_first": seen_peeking(few, shortest_first),
     }
-
-
-def small_traffic(case: Case) -> Any:
-    """Returns the first requests of a case."""
-    traffic = case.traffic
-    return replace(
-        traffic,
-        arrival_s=traffic.arrival_s[:16],
-        prompt_tokens=traffic.prompt_tokens[:16],
-        output_tokens=traffic.output_tokens[:16],
-        priority=traffic.priority[:16],
-    )
 
 
 if __name__ == "__main__":

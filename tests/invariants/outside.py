@@ -14,7 +14,7 @@ from tests.invariants.scenarios import small
 
 
 @kernel(SCHEDULE)
-def schedule(config: Any, replica: Any, requests: Any, running: Any) -> None:
+def schedule(config: Any, replica: Any, requests: Any, running: Any, cache: Any) -> None:
     """Looks at one entry too many."""
     requests[running[len(running)]].scheduled_tokens = 1
 

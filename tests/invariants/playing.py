@@ -85,7 +85,7 @@ class Case:
     group: int = 1
     replicas: int = 1
     router: str = "round_robin"
-    frontend: engine.Frontend = engine.Frontend()
+    frontend: engine.Frontend = field(default_factory=engine.Frontend)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -192,7 +192,7 @@ def fleet_of(case: Case, prepared: Prepared) -> engine.Fleet:
 
 def content_ids(case: Case) -> NDArray[np.int64]:
     """Returns the numbers of all blocks of tokens."""
-    content = case.traffic.content
+    content = case.traffic.content_for(case.block_size)
     return np.zeros(0, dtype=np.int64) if content is None else content.ids
 
 
@@ -216,19 +216,19 @@ def _plain_deployment() -> Prepared:
     return prepare(resolved(), LINEAR)
 
 
-def play_naively(case: Case, replica: type[naive.Engine] = naive.Engine, routed: Any = None) -> tuple[Outcome, naive.Run]:
+def play_naively(case: Case, kind: type[naive.Fleet] = naive.Fleet, routed: Any = None) -> tuple[Outcome, naive.Run]:
     """Returns what the oracle, or a faulty one, makes of a case; its gaps are not binned but exact.
 
     `routed[request]` says where a router sent each request that the oracle does not know.
     """
     router = case.router if routed is None else lambda fleet, request: int(routed[request.number])
-    run = naive.simulate(case.knobs(), case.price_list, requests_of(case), case.replicas, router, replica)
+    run = naive.simulate(case.knobs(), case.price_list, requests_of(case), case.replicas, router, kind)
     return outcome_of_naive(run, case.traffic, case.replicas), run
 
 
 def requests_of(case: Case) -> list[naive.Request]:
     """Returns the traffic as the oracle's requests."""
-    traffic, content = case.traffic, case.traffic.content if case.prefix_caching else None
+    traffic, content = case.traffic, case.traffic.content_for(case.block_size) if case.prefix_caching else None
     return [
         naive.Request(
             number=i,

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from simulator import catalog
 from simulator.kernel import engine
-from tests.invariants.cases import prepared_for
+from tests.invariants.cases import play
 from tests.invariants.scenarios import small
 
 COLUMNS = {
-    "requests": ("first_scheduled_at", "preemptions"),
-    "outcomes": ("first_token_at", "last_token_at", "itl_max", "replica"),
+    "requests": ("arrived_at", "first_scheduled_at", "preemptions", "preempted_s", "hit_tokens", "status"),
+    "outcomes": ("first_token_at", "last_token_at", "itl_max", "bubble_s", "produced", "replica"),
     "replicas": (
         "free_blocks",
         "busy_s",
@@ -24,6 +24,8 @@ COLUMNS = {
         "scheduled_requests",
         "scheduled_tokens",
         "sampled_tokens",
+        "kv_tokens",
+        "peak_blocks",
     ),
     "gaps": ("count", "sum_s"),
 }
@@ -42,10 +44,7 @@ def runs() -> Iterator[tuple[str, dict[str, str]]]:
     for scheduler in catalog.names("schedulers"):
         for name, case in small(scheduler).items():
             for mode in case.modes:
-                prepared = prepared_for(case, mode)
-                fleet = engine.Fleet(case.replicas, prepared.schedule, prepared.route)
-                run = engine.run(prepared.limits, prepared.prices, case.traffic, case.traffic.arrival_s, fleet)
-                yield f"{scheduler}, {name}, {mode}", bits(run)
+                yield f"{scheduler}, {name}, {mode}", bits(play(case, mode)[1])
 
 
 def document() -> dict[str, dict[str, str]]:

@@ -43,9 +43,9 @@ def groups_step_together(log: StepLog, limits: Any) -> None:
             require(len(ends) == 1, "a group steps together", f"group {group} at {at} s")
     steps = log.steps[log.steps["tokens"] > 0]
     for group in np.unique(steps["engine"] // limits.group):
-        ends = np.unique(steps[steps["engine"] // limits.group == group][["start_s", "end_s"]])
+        spans = np.unique(steps[steps["engine"] // limits.group == group][["start_s", "end_s"]])
         if limits.pipeline_stages == 1:
-            require((ends["start_s"][1:] >= ends["end_s"][:-1]).all(), "a group steps together", f"group {group}")
+            require((spans["start_s"][1:] >= spans["end_s"][:-1]).all(), "a group steps together", f"group {group}")
 
 
 def steps_add_up(log: StepLog, limits: Any) -> None:
@@ -65,7 +65,8 @@ def who_takes_part_was_admitted(log: StepLog) -> None:
     running: set[int] = set()
     steps = log.steps
     events = [
-        (float(steps["end_s" if entry["kind"] == FINISHED else "sched_s"][entry["step"]]), entry["step"], entry) for entry in log.entries
+        (float(steps["end_s" if entry["kind"] == FINISHED else "sched_s"][entry["step"]]), entry["step"], entry)
+        for entry in log.entries
     ]
     # At one instant tokens land before anything is decided; within a decision, preemptions come first.
     rank = {FINISHED: 0, PREEMPTED: 1, ADMITTED: 2, SCHEDULED: 3}

@@ -22,7 +22,7 @@ COMPILED_LOOP = """
 from simulator.kernel import loop
 from tests.invariants.cases import play
 from tests.invariants.scenarios import small
-for scheduler in ("vllm_v1", "sarathi_serve"):
+for scheduler in ("vllm_v1", "orca"):
     play(small(scheduler)["tight pool"])
 stats = loop.run.stats
 print(len(loop.run.signatures), sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
@@ -49,9 +49,8 @@ def differing(one: dict[str, dict[str, str]], other: dict[str, dict[str, str]]) 
 def test_interpreted_kernels_give_the_same_bits() -> None:
     interpreted = json.loads(python("-m", "tests.invariants.replay", NUMBA_DISABLE_JIT="1"))
     assert not differing(replay.document(), interpreted)
-    assert all(
-        int(columns["preemptions"]) > 0 for name, columns in interpreted.items() if name.startswith(("vllm_v1", "sarathi_serve"))
-    )
+    preempting = [name for name, columns in interpreted.items() if int(columns["preemptions"]) > 0]
+    assert {name.split(",")[0] for name in preempting} >= {"vllm_v1", "sarathi_serve", "vllm_v0"}
 
 
 @pytest.mark.slow

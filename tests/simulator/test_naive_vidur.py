@@ -1,8 +1,7 @@
 """The oracle against Vidur: the same requests and the same operator times give the same times to each request.
 
-The runs lie outside the repository (`vidur-reference` in the data folder); without them nothing here runs. Where Vidur
-preempts, one of its rules is not ours: a decode asks for a free block even when its last one has room. There the times
-of all requests together are compared.
+The runs lie outside the repository (`vidur-reference` in the data folder); without them nothing here runs. All are here
+but the longest one, s31. In Vidur a decode asks for a free block even when its last one has room: option `spare_block`.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ LONG = (
     "s01_l7_a100_sar512_conv_light",
     "s03_l7_a100_sar512_conv_sat",
     "s04_l7_a100_vllm_conv_mod",
+    "s05_l7_a100_vllm_preempt_fixed",
+    "s07_l7_a100_sar512_preempt_uniform",
     "s10_l7_a100_lightllm_uniform",
     "s12_l38_a100_4rep_rr_conv_mod",
     "s13_l38_a100_4rep_lor_conv_mod",
@@ -42,7 +43,6 @@ LONG = (
     "s27_c34_a40_tp4_vllm_uniform",
     "s29_l7_h100_4rep_rr_sar512_code_sat",
 )
-PREEMPTING = ("s05_l7_a100_vllm_preempt_fixed", "s07_l7_a100_sar512_preempt_uniform")
 POLICY = {"sarathi": "sarathi_serve", "vllm": "vllm_v0"}
 ROUTER = {"lor": "least_waiting"}
 COLUMNS = ("scheduled_at", "first_token_at", "completed_at")
@@ -101,6 +101,7 @@ def replayed(name: str) -> tuple[naive.Run, list[dict[str, str]]]:
         kv_blocks=blocks,
         watermark_blocks=int(0.01 * blocks) if policy in ("sarathi_serve", "vllm_v0") else 0,
         pipeline_stages=stages,
+        options={"spare_block": True} if policy in ("sarathi_serve", "vllm_v0") else {},
     )
     requests = [naive_request(row) for row in rows]
     router = ROUTER.get(scenario["global_scheduler"], scenario["global_scheduler"])
@@ -126,20 +127,6 @@ def times(run: naive.Run) -> dict[str, Any]:
 def test_every_request_has_vidurs_times(name: str) -> None:
     run, rows = replayed(name)
     for column, found in times(run).items():
-        np.testing.assert_allclose(found, [float(row[column]) for row in rows], rtol=0, atol=1e-5, err_msg=column)
+        np.testing.assert_allclose(found, [float(row[column]) for row in rows], rtol=0, atol=1e-6, err_msg=column)
     assert [r.replica for r in run.requests] == [int(row["replica"]) for row in rows]
-    assert sum(r.preemptions for r in run.requests) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PREEMPTING)
-def test_preempting_runs_are_vidurs_on_the_whole(name: str) -> None:
-    run, rows = replayed(name)
-    found = times(run)
-    arrived = np.array([float(row["arrived_at"]) for row in rows])
-    for column in ("first_token_at", "completed_at"):
-        expected = np.array([float(row[column]) for row in rows])
-        for share in (50, 90, 99):
-            ours, theirs = (np.percentile(at - arrived, share) for at in (found[column], expected))
-            assert abs(ours / theirs - 1) < 0.05, f"{column} p{share}: {ours} s, Vidur {theirs} s"
-        assert abs(found[column].max() / expected.max() - 1) < 0.05
+    assert (sum(r.preemptions for r in run.requests) > 0) == ("preempt" in name)
