@@ -164,7 +164,11 @@ def _load(metrics: Mapping[str, Any]) -> str:
         ("batch", "mean_batch_size", 1.0, ""),
         ("KV in use", "kv_utilization", 100.0, " %"),
     ]
-    parts.append(("MFU", "mfu", 100.0, " %"))
+    parts += [
+        ("busy", "busy_share", 100.0, " %"),
+        ("MFU", "mfu", 100.0, " %"),
+        ("memory bandwidth", "bandwidth_utilization", 100.0, " %"),
+    ]
     told = [(name, metrics.get(key), factor, unit) for name, key, factor, unit in parts]
     return " · ".join(f"{name} {number(value * factor)}{unit}" for name, value, factor, unit in told if value is not None)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from itertools import islice
 
 from search.request import SearchRequest
 from search.space import ENUMERABLE
 from simulator.draw import draw
-from simulator.errors import Infeasible
+from simulator.errors import Infeasible, InputError
 from simulator.run import prepare
+
+# Sources that so many deployments ask in vain are wrong for all.
+MOST_TRIED = 32
 
 
 def check(request: SearchRequest) -> None:
@@ -18,10 +21,16 @@ def check(request: SearchRequest) -> None:
     """
     draw(request.workload, 2, request.seed, resample=True)
     space = request.build_space()
-    first = next(space.walk(), None) if space.size <= ENUMERABLE else None
-    if first is not None:
-        # That this one deployment does not fit in memory says nothing about the others.
-        with suppress(Infeasible):
-            prepare(first, request.profiles)
-    elif space.size <= ENUMERABLE:
-        raise space.nothing_legal()
+    if space.size > ENUMERABLE:
+        return
+    refusal: Exception | None = None
+    for deployment in islice(space.walk(), MOST_TRIED):
+        try:
+            prepare(deployment, request.profiles)
+            return
+        except Infeasible:
+            # That this one deployment does not fit in memory says nothing about the others.
+            return
+        except InputError as error:
+            refusal = refusal or error
+    raise refusal or space.nothing_legal()

@@ -154,9 +154,9 @@ def simulate(
         if path is not None:
             check_target(path, option)
 
-    from search import service
+    from search import answers
 
-    done = service.run_simulation(scenario, record_steps=steps is not None or timeline is not None)
+    done = answers.run_simulation(scenario, record_steps=steps is not None or timeline is not None)
     for option, path in files.items():
         if path is not None:
             with target(path, option) as out:
@@ -176,10 +176,10 @@ def capacity(file: ScenarioFile, as_json: Json = False) -> None:
     scenario = scenarios.read(file)
     scenario.price_book()
 
-    from search import service
+    from search import answers
     from search.table import show_capacity
 
-    document = service.run_capacity(scenario)
+    document = answers.run_capacity(scenario)
     if as_json:
         print_json(document)
     else:

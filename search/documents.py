@@ -5,6 +5,7 @@ Nothing in a frontier's items depends on the clock or on the machine, so that on
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
@@ -168,7 +169,7 @@ def _flat(trial: TrialRow, point: PointRow | None) -> Document:
         metrics, objective_values = point.metrics, point.objectives
     return {
         **first,
-        **trial.deployment,
+        **{name: _cell(value) for name, value in trial.deployment.items()},
         "capacity_rps": trial.capacity_rps,
         "capacity_low_rps": trial.capacity_low_rps,
         "capacity_high_rps": trial.capacity_high_rps,
@@ -180,11 +181,20 @@ def _flat(trial: TrialRow, point: PointRow | None) -> Document:
     }
 
 
+def _cell(value: object) -> object:
+    """Returns a knob as one cell: a list or a mapping as its JSON, nothing for an empty one."""
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    return json.dumps(value) if value else None
+
+
 def _flat_metrics(metrics: Mapping[str, Any]) -> Document:
+    """Returns numbers and distributions a column each; what has parts of its own (classes, stages, time) is in the JSON alone."""
     flat: Document = {}
     for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            flat.update({f"{name.removesuffix('_s')}_{statistic}_s": number for statistic, number in value.items()})
-        else:
+        if isinstance(value, Mapping) and "p50" in value:
+            unit = "_s" if name.endswith("_s") else ""
+            flat.update({f"{name.removesuffix('_s')}_{statistic}{unit}": number for statistic, number in value.items()})
+        elif not isinstance(value, Mapping | list | tuple):
             flat[name] = value
     return flat

@@ -11,7 +11,7 @@ from pathlib import Path
 from db.rows import StudyRow, TrialPoint, TrialRow
 from search import documents
 from search.output import as_json, target
-from simulator.errors import InputError
+from simulator.errors import MISSING, InputError
 
 KINDS = ("csv", "json", "html")
 CHOICES = "one of --csv, --json and --html"
@@ -23,13 +23,15 @@ def kind_of(asked: Mapping[str, bool], file: Path | None) -> str:
     if len(kinds) > 1:
         raise InputError("--" + kinds[1], f"with --{kinds[0]}", CHOICES)
     ending = "" if file is None else file.suffix.lower().removeprefix(".")
+    if kinds and ending in KINDS and ending != kinds[0]:
+        raise InputError(
+            "FILE", str(file), f"with --{kinds[0]} a name that ends in .{kinds[0]}, or in none of .csv, .json and .html"
+        )
     kind = kinds[0] if kinds else ending
     if kind not in KINDS:
-        raise InputError(
-            "FILE", "nothing" if file is None else str(file), f"{CHOICES}, or a name that ends in .csv, .json or .html"
-        )
+        raise InputError("FILE", MISSING if file is None else str(file), f"{CHOICES}, or a name that ends in .csv, .json or .html")
     if kind == "html" and file is None:
-        raise InputError("FILE", "nothing", "the name of a file after --html")
+        raise InputError("FILE", MISSING, "the name of a file after --html")
     return kind
 
 

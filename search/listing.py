@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ OWN: Mapping[str, Callable[[], tuple[str, ...]]] = {
     "samplers": samplers.names,
 }
 FOLDERS = {**catalog.CODE, "executors": "search.executor", "samplers": "search.samplers"}
+TITLES = {
+    "schedulers": "Options, under scheduler_options of a deployment, by their defaults:",
+    "sources": "Settings, beside source in an entry of profiles, by their defaults:",
+}
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "multipleOf": "in multiples of"}
 KINDS = tuple(sorted([*catalog.DATA, *catalog.CODE, *OWN]))
 
 
@@ -52,7 +58,28 @@ def describe(kind: str, name: str) -> str:
         found = objectives.load(name, "NAME")
         needs = ", needs a price book" if found.needs_prices else ""
         return f"{found.title}\n{found.direction}, in {found.unit}{needs}\n"
-    return _docstring(kind, name) + "\n"
+    lines = [f"    {option}: {_about(field)}" for option, field in options(kind, name).items()]
+    return "\n".join([_docstring(kind, name), *(["", TITLES[kind], *lines] if lines else []), ""])
+
+
+def options(kind: str, name: str) -> dict[str, dict[str, Any]]:
+    """Returns what can be set of a scheduler, or of a source of operator times, by name as JSON schemas."""
+    if kind not in TITLES:
+        return {}
+    module = catalog.module(kind, name, "NAME")
+    found = getattr(module, "Options", None) or getattr(module, "Settings", None)
+    properties = found.model_json_schema()["properties"] if found else {}
+    return {option: field for option, field in properties.items() if option != "source"}
+
+
+def _about(field: Mapping[str, Any]) -> str:
+    """Returns the default, the kind of values and their bounds in one line."""
+    default = f"{json.dumps(field['default'])}, " if "default" in field else "required, "
+    if "enum" in field:
+        return f"{default}one of {', '.join(map(str, field['enum']))}"
+    kinds = " or ".join(each["type"] for each in field.get("anyOf", [field]) if "type" in each)
+    bounds = [f"{words} {field[key]:g}" for key, words in BOUNDS.items() if key in field]
+    return " ".join([default + kinds.replace("null", "none"), *bounds])
 
 
 def document(kind: str, name: str | None = None) -> dict[str, Any]:
@@ -66,7 +93,8 @@ def document(kind: str, name: str | None = None) -> dict[str, Any]:
     if kind == "objectives":
         found = objectives.load(name, "NAME")
         return {**about, "direction": found.direction, "unit": found.unit, "needs_prices": found.needs_prices}
-    return {**about, "text": _docstring(kind, name)}
+    about["text"] = _docstring(kind, name)
+    return {**about, "options": options(kind, name)} if kind in TITLES else about
 
 
 def _check(kind: str, name: str) -> None:

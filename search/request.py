@@ -65,6 +65,9 @@ class SearchRequest(Spec):
             if getattr(self.workload, name) is not None:
                 allowed = "nothing in a search, which sets it itself (the load to size for is demand.rate_rps)"
                 raise InputError(f"workload.{name}", getattr(self.workload, name), allowed)
+        if self.demand is not None and self.workload.users is not None:
+            allowed = "no demand with workload.users, who send the next request when the last one is done and have no rate"
+            raise InputError("demand.rate_rps", self.demand.rate_rps, allowed)
         if self.sampler not in samplers.names():
             raise unknown_name("sampler", self.sampler, samplers.names())
         for index, objective in enumerate(self.objective_list):

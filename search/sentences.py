@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from db.rows import StudyRow, TrialPoint, TrialRow
-from simulator.cli import HOURS_A_MONTH, digits, dollars, seconds
+from simulator.cli import HOURS_A_MONTH, bound_value, digits, dollars, seconds
 
 MOST_REASONS = 5
 
@@ -42,8 +42,9 @@ def binding_line(winner: TrialPoint, slo: Mapping[str, float]) -> str | None:
     highest = max((p for p in trial.curve if p["rate_rps"] <= limit_rps), key=lambda p: p["rate_rps"], default=None)
     if highest is None:
         return f"the winner is bound by {trial.binding}"
-    latency, statistic, _ = trial.binding.split("_")
-    value, limit_s = highest["metrics"][f"{latency}_s"][statistic], slo[trial.binding]
+    value, limit_s = bound_value(highest["metrics"], slo, trial.binding), slo[trial.binding]
+    if value is None:
+        return f"the winner is bound by {trial.binding} at {digits(highest['rate_rps'])} req/s"
     return f"the winner is bound by {trial.binding} at {digits(highest['rate_rps'])} req/s: {seconds(value)} of {seconds(limit_s)}"
 
 

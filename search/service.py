@@ -2,129 +2,23 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from db import queries, record
 from db.session import Store, open_store
-from search.capacity import Capacity, measure_capacity
+from search.answers import run_capacity, run_simulation, versions
 from search.driver import MOST_FINALISTS, Stopped, Study
 from search.executor.auto import choose
-from search.fidelity import ANSWER, MINIMUM_REQUESTS
 from search.ledger import Ledger, Ranked
 from search.progress import Progress
 from search.request import SearchRequest
-from simulator.draw import draw, own_rate
-from simulator.errors import Infeasible, InputError
+from simulator.errors import Infeasible
 from simulator.kernel.digest import kernel_digest
-from simulator.measure import metrics
-from simulator.resolve import resolve
-from simulator.run import Outcome, Prepared, prepare, simulate
-from simulator.scenario import Scenario
-from simulator.spec.prices import Bill
-from simulator.traffic import Traffic
 
+__all__ = ["run_capacity", "run_search", "run_simulation", "versions"]
 # CPU seconds of a trial up to the choice of finalists, and of a finalist, from `make bench`; they only choose the executor.
 TRIAL_S, FINALIST_S = 0.4, 3.5
-PACKAGES = ("trimtab", "numba", "numpy", "optuna", "ray", "aiconfigurator-core")
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """One run: the document that `simulate --json` prints, and what it was derived from."""
-
-    document: dict[str, Any]
-    outcome: Outcome
-    traffic: Traffic
-
-
-def run_simulation(scenario: Scenario, *, record_steps: bool = False) -> Simulated:
-    """Returns one run of the scenario, with all of its steps where they are asked for; raises InputError or Infeasible."""
-    workload = scenario.workload
-    prepared = _prepared(scenario)
-    if workload.rate_rps is None and own_rate(workload) is None:
-        raise InputError("workload.rate_rps", None, "requests a second, since the workload has no clock of its own")
-    traffic = draw(workload, None, workload.seed)
-    outcome = simulate(prepared, traffic, workload.rate_rps, record_steps=record_steps)
-    document = {
-        "metrics": metrics(outcome, prepared, scenario.slo, _bill(scenario, prepared)).model_dump(mode="json"),
-        "deployment": prepared.deployment.model_dump(mode="json"),
-        "provenance": _provenance(prepared, workload.seed, traffic.notes),
-    }
-    return Simulated(document, outcome, traffic)
-
-
-def run_capacity(scenario: Scenario) -> dict[str, Any]:
-    """Returns the document that `capacity --json` prints; raises InputError or Infeasible.
-
-    `num_requests` of the workload sets the requests of a run, for each replica.
-    """
-    if scenario.slo is None:
-        raise InputError("slo", None, "the bounds that a capacity keeps, such as {ttft_p99_s: 2.0}")
-    count = scenario.workload.num_requests or ANSWER.requests
-    if count < MINIMUM_REQUESTS:
-        allowed = f"{MINIMUM_REQUESTS:,} or more, since shorter runs overstate a capacity"
-        raise InputError("workload.num_requests", count, allowed)
-    fidelity = replace(ANSWER, requests=count)
-    prepared = _prepared(scenario)
-    bill = _bill(scenario, prepared)
-    found = measure_capacity(prepared, scenario.workload, scenario.slo, fidelity, scenario.workload.seed, bill)
-    return _capacity_document(scenario, prepared, found, bill)
-
-
-def _capacity_document(scenario: Scenario, prepared: Prepared, found: Capacity, bill: Bill | None) -> dict[str, Any]:
-    rate = found.rate_rps
-    return {
-        "capacity_rps": {"value": rate.value, "low": rate.low, "high": rate.high, "level": rate.level},
-        "binding": found.binding,
-        "saturated_rps": found.saturated_rps,
-        "safe_rps": found.safe_rps,
-        "curve": [{"rate_rps": at, "metrics": measured.model_dump(mode="json")} for at, measured in found.runs],
-        "requests": found.requests,
-        "seeds": found.seeds,
-        "deployment": prepared.deployment.model_dump(mode="json"),
-        "bill": bill.model_dump(mode="json") if bill else None,
-        "provenance": _provenance(prepared, scenario.workload.seed, found.notes),
-    }
-
-
-def _prepared(scenario: Scenario) -> Prepared:
-    return prepare(resolve(scenario.deployment, "deployment"), scenario.profiles)
-
-
-def _bill(scenario: Scenario, prepared: Prepared) -> Bill | None:
-    book, deployment = scenario.price_book(), prepared.deployment
-    if book is None:
-        return None
-    bill = book.bill(deployment.device, deployment.gpus_per_replica, deployment.replicas)
-    if bill is None:
-        raise InputError("prices", scenario.prices, f"a book that sells {deployment.device}: it sells {', '.join(book.devices)}")
-    return bill
-
-
-def _provenance(prepared: Prepared, seed: int, notes: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        **prepared.provenance.model_dump(mode="json"),
-        "engine": "counters" if prepared.limits.counters else "plain",
-        "kernel_digest": kernel_digest(),
-        "seed": seed,
-        "notes": list(notes),
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of what decides an answer, of those packages that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def run_search(

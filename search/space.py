@@ -4,6 +4,9 @@ Each field of a request's `space` is a value, a list of values, `{low, high, ste
 powers of two from low to high). Its values, sorted, make a Dimension, and a point of the space is one index a dimension:
 samplers see ordered integers, not categories. A point is turned into a Resolved deployment, or into the InputError that
 says why it is not legal; combinations that are equal once the engine profile has filled in its defaults are one deployment.
+
+An option of schedulers is a knob under its own name, `scheduler_options.chunk_size` (or under `scheduler_options`); those
+schedulers that have no such option are tried without it.
 """
 
 from __future__ import annotations
@@ -18,14 +21,15 @@ from search.grid import values_of
 from simulator import catalog
 from simulator.errors import Infeasible, InputError, unknown_name
 from simulator.resolve import resolve
+from simulator.spec.base import Spec
 from simulator.spec.deployment import Deployment, Resolved
 from simulator.spec.prices import PriceBook
 
 Point = tuple[int, ...]
 ENUMERABLE = 200_000
-_GPU_KNOBS = ("tensor_parallel_size", "pipeline_parallel_size", "replicas")
-# Prefix caching is not simulated yet: its settings would be equal deployments under two names.
-_NOT_IN_SPACE = {"model", "engine", "enable_prefix_caching"}
+_GPU_KNOBS = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas")
+_NOT_IN_SPACE = {"model", "engine"}
+_OPTIONS = "scheduler_options"
 _CATALOG = {"device": "devices", "scheduler": "schedulers", "router": "routers"}
 
 
@@ -63,16 +67,21 @@ class Space:
         """
         if not isinstance(data, Mapping):
             raise InputError(field, data, f"a mapping of knobs: {', '.join(knobs(sized))}")
+        data = flat(data, field)
         for name in data:
             if name == "replicas" and sized:
                 raise InputError(f"{field}.{name}", data[name], "nothing, since demand decides the number of replicas")
-            if name not in knobs(sized):
+            if name not in knobs(sized) and not name.startswith(f"{_OPTIONS}."):
                 raise unknown_name(f"{field}.{name} (unknown knob)", data[name], knobs(sized))
         if "device" not in data:
             raise unknown_name(f"{field}.device", None, catalog.names("devices"))
         catalog.model(model)
-        catalog.engine(engine)
         dimensions = [Dimension(name, _checked(name, data[name], f"{field}.{name}")) for name in knobs(sized) if name in data]
+        default = catalog.engine(engine).defaults.scheduler
+        schedulers = next((d.values for d in dimensions if d.name == "scheduler"), (default,))
+        for name in sorted(name for name in data if name.startswith(f"{_OPTIONS}.")):
+            who = [default if scheduler is None else scheduler for scheduler in schedulers]
+            dimensions.append(Dimension(name, _checked_option(name, data[name], who, f"{field}.{name}")))
         return cls(model, engine, dimensions, limits, field)
 
     @property
@@ -101,12 +110,10 @@ class Space:
         """Returns a point at which the deployment lies, or None when it is not in the space."""
         indices: list[int] = []
         for dimension in self.dimensions:
-            value = getattr(deployment, dimension.name)
-            default = next((i for i, other in enumerate(dimension.values) if other is None or other == "auto"), None)
-            index = dimension.values.index(value) if value in dimension.values else default
-            if index is None:
-                return None
-            indices.append(index)
+            value = _value(deployment, dimension.name)
+            # None comes first, and what a deployment does not heed may be anything.
+            default = next((i for i, other in enumerate(dimension.values) if other == "auto"), 0)
+            indices.append(dimension.values.index(value) if value in dimension.values else default)
         point = tuple(indices)
         return point if self.at(point) == deployment else None
 
@@ -144,18 +151,25 @@ class Space:
         return Infeasible(f"{self._field} has no legal combination: {reasons}")
 
     def _resolved(self, point: Point) -> Resolved:
-        knobs_here = {d.name: d.values[index] for d, index in zip(self.dimensions, point, strict=True)}
+        chosen = {d.name: d.values[index] for d, index in zip(self.dimensions, point, strict=True)}
+        knobs_here = {name: value for name, value in chosen.items() if "." not in name}
+        if len(knobs_here) < len(chosen):
+            default = catalog.engine(self._fixed["engine"]).defaults.scheduler
+            known = _options(knobs_here.get("scheduler") or default)
+            given = {name.partition(".")[2]: value for name, value in chosen.items() if "." in name}
+            knobs_here[_OPTIONS] = {name: value for name, value in given.items() if name in known}
         deployment = Deployment.parse({**self._fixed, **knobs_here}, self._field)
         self._check_limits(deployment)
         try:
-            resolved = resolve(deployment, self._field)
+            return resolve(deployment, self._field)
         except Infeasible as error:
-            raise InputError(self._field, knobs_here, str(error)) from None
-        if resolved.pipeline_parallel_size > 1:
-            raise InputError(f"{self._field}.pipeline_parallel_size", resolved.pipeline_parallel_size, "1, as yet")
-        return resolved
+            raise InputError(self._field, chosen, str(error)) from None
 
     def _check_limits(self, deployment: Deployment) -> None:
+        parallel = deployment.data_parallel_size
+        if parallel > 1 and not catalog.model(deployment.model).num_local_experts:
+            allowed = "1 for a model without experts, whose data-parallel engines are independent: replicas are the knob"
+            raise InputError(f"{self._field}.data_parallel_size", parallel, allowed)
         most, book = self._limits.max_gpus, self._limits.prices
         if deployment.gpus > most:
             parts = {name: getattr(deployment, name) for name in _GPU_KNOBS if getattr(deployment, name) > 1}
@@ -169,13 +183,62 @@ class Space:
             )
         if not book.offers(deployment.device, deployment.gpus_per_replica):
             allowed = f"replicas that instances of {deployment.device} in the price book can hold"
-            raise InputError(f"{self._field}.tensor_parallel_size", f"{deployment.gpus_per_replica} GPUs", allowed)
+            largest = max(_GPU_KNOBS[:-1], key=lambda name: getattr(deployment, name))
+            raise InputError(f"{self._field}.{largest}", f"{deployment.gpus_per_replica} GPUs", allowed)
 
 
 def knobs(sized: bool = False) -> tuple[str, ...]:
     """Returns the names that a space may hold, in the order of Deployment."""
-    absent = _NOT_IN_SPACE | ({"replicas"} if sized else set())
+    absent = _NOT_IN_SPACE | {_OPTIONS} | ({"replicas"} if sized else set())
     return tuple(name for name in Deployment.model_fields if name not in absent)
+
+
+def flat(data: Mapping[str, Any], field: str = "space") -> dict[str, Any]:
+    """Returns a space with the options of schedulers as knobs of their own; raises InputError for one that is given twice."""
+    nested = data.get(_OPTIONS, {})
+    if not isinstance(nested, Mapping):
+        raise InputError(f"{field}.{_OPTIONS}", nested, f"a mapping of options, each a value or several, or {_OPTIONS}.OPTION")
+    for name in nested:
+        if f"{_OPTIONS}.{name}" in data:
+            raise InputError(f"{field}.{_OPTIONS}.{name}", nested[name], "each option once")
+    return {
+        **{str(name): value for name, value in data.items() if name != _OPTIONS},
+        **{f"{_OPTIONS}.{name}": value for name, value in nested.items()},
+    }
+
+
+def _options(scheduler: str) -> Mapping[str, Any]:
+    """Returns the options of a scheduler, by name."""
+    policy = catalog.module("schedulers", scheduler, "scheduler")
+    return policy.Options.model_fields if hasattr(policy, "Options") else {}
+
+
+def _value(deployment: Resolved, name: str) -> Any:
+    """Returns the value of a knob, or of an option; None for an option that the scheduler has not."""
+    knob, _, option = name.partition(".")
+    value = getattr(deployment, knob)
+    return value.get(option) if option else value
+
+
+def _checked_option(name: str, given: object, schedulers: Sequence[str], field: str) -> tuple[Any, ...]:
+    """Returns the sorted distinct values of an option; raises InputError where no scheduler takes it."""
+    option = name.partition(".")[2]
+    takers = [each for each in schedulers if option in _options(each)]
+    if not takers:
+        raise unknown_name(f"{field} (unknown option)", given, sorted({o for each in schedulers for o in _options(each)}))
+    values: list[Any] = []
+    for value, where in values_of(given, field):
+        refusals = []
+        for each in takers:
+            try:
+                options: Spec = catalog.module("schedulers", each, field).Options.parse({option: value}, where)
+                values.append(getattr(options, option))
+                break
+            except InputError as error:
+                refusals.append(InputError(where, error.value, error.allowed))
+        else:
+            raise refusals[0]
+    return tuple(sorted(dict.fromkeys(values)))
 
 
 def _checked(name: str, given: object, field: str) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from db.rows import StudyLine, StudyRow, TrialPoint, TrialRow
 from search import objectives, sentences
 from search.layout import Column, show
+from search.space import flat
 from simulator.cli import HOURS_A_MONTH, deployment_line, digits, dollars, seconds, sources_line
 from simulator.spec.slo import TERMS
 
@@ -21,6 +22,7 @@ ALWAYS = (
     "device",
     "tensor_parallel_size",
     "pipeline_parallel_size",
+    "data_parallel_size",
     "scheduler",
     "max_num_batched_tokens",
 )
@@ -34,6 +36,7 @@ LABELS = {
     "scheduling_policy": "{}",
     "cudagraph_mode": "graphs {}",
 }
+TITLES = {"enable_prefix_caching": "prefix cache", "async_scheduling": "async"}
 SHORT = 26
 LATENCY_COLUMNS = ("ttft_p99_s", "itl_p99_s")
 SHOWN_ELSEWHERE = {"usd_per_million_output_tokens", "usd_per_hour", "gpus", "capacity_rps", *TERMS}
@@ -125,8 +128,15 @@ def columns(study: StudyRow, points: Sequence[TrialPoint], trials: Sequence[Tria
 def varying(study: StudyRow, trials: Sequence[TrialRow]) -> list[str]:
     """Returns the knobs that a study tried several values of, beside those that a line always shows."""
     # A knob outside the space may differ too, but then it follows from the others.
-    tried = [name for name in study.request["space"] if name not in ALWAYS]
-    return [name for name in tried if len({str(trial.deployment.get(name)) for trial in trials}) > 1]
+    tried = [name for name in flat(study.request["space"]) if name not in ALWAYS]
+    return [name for name in tried if len({str(_set(trial.deployment, name)) for trial in trials}) > 1]
+
+
+def _set(deployment: Mapping[str, Any], name: str) -> Any:
+    """Returns what a knob is set to, or an option under its dotted name; None where the scheduler has no such option."""
+    knob, _, option = name.partition(".")
+    value = deployment.get(knob)
+    return (value or {}).get(option) if option else value
 
 
 def deployment_parts(deployment: Mapping[str, Any], knobs: Sequence[str] = ()) -> list[str]:
@@ -134,14 +144,19 @@ def deployment_parts(deployment: Mapping[str, Any], knobs: Sequence[str] = ()) -
     machines = f"{deployment['replicas']}x {deployment['device']} TP{deployment['tensor_parallel_size']}"
     if deployment["pipeline_parallel_size"] > 1:
         machines += f" PP{deployment['pipeline_parallel_size']}"
+    if deployment.get("data_parallel_size", 1) > 1:
+        machines += f" DP{deployment['data_parallel_size']}"
     settings = [str(deployment["scheduler"]), f"{deployment['max_num_batched_tokens']} tok"]
-    return [machines, *settings, *(_knob(name, deployment.get(name)) for name in knobs)]
+    # An option is told of the schedulers that have it alone.
+    told = [name for name in knobs if "." not in name or _set(deployment, name) is not None]
+    return [machines, *settings, *(_knob(name, _set(deployment, name)) for name in told)]
 
 
 def _knob(name: str, value: object) -> str:
     if isinstance(value, bool):
-        return f"{name}={'on' if value else 'off'}"
-    return LABELS[name].format(value) if name in LABELS else f"{name}={value}"
+        return f"{TITLES.get(name, name)} {'on' if value else 'off'}"
+    short = name.partition(".")[2] or name
+    return LABELS[name].format(value) if name in LABELS else f"{short}={value}"
 
 
 def _rank(points: Sequence[TrialPoint]) -> Column:
@@ -279,6 +294,9 @@ def show_capacity(console: Console, document: Mapping[str, Any], slo: Mapping[st
         say(deployment_line(document["deployment"]))
     low, high, level = (capacity[name] for name in ("low", "high", "level"))
     say(f"capacity {digits(capacity['value'])} req/s, {100 * level:g} % interval [{digits(low)}, {digits(high)}]")
+    users = document.get("capacity_users")
+    if users is not None:
+        say(f"{digits(users['value'])} users, interval [{digits(users['low'])}, {digits(users['high'])}]")
     say(f"bound by {document['binding']}")
     terms = [term for term in slo or LATENCY_COLUMNS if term in TERMS]
     metrics = [point["metrics"] for point in curve]

@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from search.capacity import BEYOND, Estimate, measure_capacity, traffic_for, worst
+from search.capacity import FRACTIONS, Estimate, measure_capacity, traffic_for
 from search.fidelity import SCREEN, Fidelity
 from search.objectives import Interval, OperatingPoint
+from search.probe import BEYOND, keeps, worst
 from search.request import SearchRequest
-from simulator.errors import Infeasible
+from simulator.errors import Infeasible, InputError
 from simulator.measure import metrics
 from simulator.memory import MemoryPlan
 from simulator.optime.provenance import Provenance
@@ -72,7 +73,8 @@ def evaluate(task: Task) -> Scored:
         if task.request.demand is not None:
             return _sized(task, prepared, task.request.demand.rate_rps)
         return _loaded(task, prepared)
-    except Infeasible as error:
+    except (Infeasible, InputError) as error:
+        # What is wrong for every deployment was refused before the study; here one alone asks for what is not there.
         return Scored(task, task.deployment, reason=str(error))
 
 
@@ -86,7 +88,7 @@ def _loaded(task: Task, prepared: Prepared) -> Scored:
     """Returns the trial at its capacity and below: the form without a demand."""
     request, deployment = task.request, task.deployment
     bill = _bill(request, deployment)
-    capacity = measure_capacity(prepared, request.workload, request.slo, task.fidelity, task.seed, bill)
+    capacity = measure_capacity(prepared, request.workload, request.slo, task.fidelity, task.seed, bill, _fractions(task))
     points = tuple(
         OperatingPoint(
             trial=task.number,
@@ -112,6 +114,12 @@ def _loaded(task: Task, prepared: Prepared) -> Scored:
         provenance=prepared.provenance,
         notes=capacity.notes,
     )
+
+
+def _fractions(task: Task) -> tuple[float, ...]:
+    """Returns where the latency curve is run: nowhere when many deployments are screened by what their capacity alone tells."""
+    latencies = any(objective.unit == "s" for objective in task.request.objective_list)
+    return FRACTIONS if latencies or task.fidelity != SCREEN else ()
 
 
 def _bill(request: SearchRequest, deployment: Resolved) -> Bill | None:
@@ -170,21 +178,25 @@ class _Fleets:
 
     def run(self, replicas: int, seed: int, rate: float | None = None) -> tuple[Outcome, Traffic]:
         """Returns the outcome of a fleet at the demanded rate or at another, and its traffic."""
-        traffic = traffic_for(self.task.request.workload, self.task.fidelity.count(replicas), seed)
+        traffic = self.traffic(replicas, seed)
         return simulate(self.prepared, traffic, rate or self.rate, replicas), traffic
+
+    def traffic(self, replicas: int, seed: int) -> Traffic:
+        """Returns the requests that a fleet is run with."""
+        return traffic_for(self.task.request.workload, self.task.fidelity.count(replicas), seed)
 
     def meets(self, replicas: int) -> bool:
         """Returns whether the fleet on the instances of so many replicas keeps the Slo with every seed of the fidelity."""
         size = self.filled(replicas)
         if size not in self._meets:
             slo, seeds = self.task.request.slo, self.task.fidelity.seeds_from(self.task.seed)
-            self._meets[size] = all(worst(self.run(size, seed)[0], slo)[0] <= 0 for seed in seeds)
+            self._meets[size] = all(keeps(self.prepared, slo, self.traffic(size, seed), self.rate, size) for seed in seeds)
         return self._meets[size]
 
     def fewest(self) -> int:
         """Returns the fewest replicas whose instances meet the Slo; raises Infeasible when the budget of GPUs holds too few."""
         request = self.task.request
-        one = measure_capacity(self.prepared, request.workload, request.slo, SCREEN, self.task.seed, fractions=(0.5,))
+        one = measure_capacity(self.prepared, request.workload, request.slo, SCREEN, self.task.seed, fractions=())
         replicas = min(max(math.ceil(self.rate / one.rate_rps.value), 1), self.most)
         while not self.meets(replicas):
             replicas += 1

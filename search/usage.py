@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from simulator.errors import InputError, unknown_name
+from simulator.errors import MISSING, InputError, unknown_name
 
 
 class Commands(TyperGroup):
@@ -29,8 +29,9 @@ def told(error: typer.TyperException) -> InputError:
     if option is not None and hasattr(error, "possibilities"):
         return unknown_name("option", option, _options(context))
     if option is not None:
-        given, allowed = ("nothing", "a value after it") if "requires" in error.message else ("a value", "no value after it")
-        return InputError(option, given, allowed)
+        if "requires" in error.message:
+            return InputError(option, MISSING, "a value after it")
+        return InputError(option, "a value", "no value after it")
     if parameter is not None:
         return _wrong_value(error, parameter)
     surplus = re.search(r"unexpected extra argument\S* \((.*)\)", error.message)
@@ -43,7 +44,7 @@ def told(error: typer.TyperException) -> InputError:
 def _wrong_value(error: typer.TyperException, parameter: Any) -> InputError:
     name = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
     if not isinstance(error.__cause__, ValueError):
-        return InputError(name, "nothing", "a value, since it is required")
+        return InputError(name, MISSING, "a value, since it is required")
     details: list[Any] = getattr(error.__cause__, "errors", list)()
     value = details[0]["input"] if details else error.message
     kind = getattr(parameter.type_descriptor.annotation, "__name__", "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from simulator.optime.provenance import KINDS
@@ -43,6 +43,7 @@ LATENCIES = {
     "e2e_s": "E2E",
     "queue_s": "queue",
 }
+KEPT = {True: ", SLO met", False: ", SLO missed", None: ""}
 STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
 HOURS_A_MONTH = 730
 
@@ -100,7 +101,8 @@ def show_simulation(
     console.print(table)
     console.print()
     sources = sources_line(document["provenance"])
-    for line in (*summary_lines(metrics), *verdict_lines(metrics, slo or {}), *([sources] if sources else []), *notes):
+    lines = (*summary_lines(metrics), *class_lines(metrics), *verdict_lines(metrics, slo or {}))
+    for line in (*lines, *([sources] if sources else []), *notes):
         console.print(line, soft_wrap=True)
 
 
@@ -109,6 +111,10 @@ def deployment_line(deployment: Mapping[str, Any]) -> str:
     parallel = f"TP{deployment['tensor_parallel_size']}"
     if deployment["pipeline_parallel_size"] > 1:
         parallel += f" PP{deployment['pipeline_parallel_size']}"
+    if deployment.get("data_parallel_size", 1) > 1:
+        parallel += f" DP{deployment['data_parallel_size']}"
+    if deployment["replicas"] * deployment.get("data_parallel_size", 1) > 1:
+        parallel += f" behind {deployment['router']}"
     return (
         f"{deployment['model']} on {deployment['replicas']}x {deployment['device']} {parallel}, {deployment['engine']}, "
         f"{deployment['scheduler']}, {deployment['max_num_batched_tokens']} tok, {deployment['max_num_seqs']} seqs"
@@ -118,16 +124,19 @@ def deployment_line(deployment: Mapping[str, Any]) -> str:
 def summary_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
     """Yields throughput, batches, KV and cost, a line each."""
     yield (
-        f"{metrics['requests']:,} requests in {digits(metrics['duration_s'])} s, {metrics['rejected']:,} rejected: "
+        f"{metrics['requests']:,} requests in {digits(metrics['duration_s'])} s, {dropped(metrics)}: "
         f"{digits(metrics['request_throughput_rps'])} req/s, {digits(metrics['output_token_throughput_tps'])} output tok/s"
     )
     if metrics["goodput_rps"] is not None:
         yield f"goodput {digits(metrics['goodput_rps'])} req/s"
     yield (
         f"{metrics['iterations']:,} iterations of {digits(metrics['mean_batch_size'])} requests on average, "
-        f"{metrics['preemptions']:,} preemptions, MFU {share(metrics['mfu'])}"
+        f"{preempted(metrics)}, MFU {share(metrics['mfu'])}"
     )
-    yield f"KV: {metrics['kv_blocks']:,} blocks a replica, {share(metrics['kv_utilization'])} of them in use on average"
+    yield from stage_lines(metrics)
+    cached = metrics.get("cached_token_share")
+    found = f"; {share(cached)} of the prompt tokens found in the prefix cache" if cached else ""
+    yield f"KV: {metrics['kv_blocks']:,} blocks an engine, {share(metrics['kv_utilization'])} of them in use on average{found}"
     if metrics["usd_per_hour"] is not None:
         yield (
             f"{dollars(metrics['usd_per_hour'])} an hour, {dollars(metrics['usd_per_million_output_tokens'])} per million "
@@ -135,21 +144,74 @@ def summary_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def verdict_lines(metrics: Mapping[str, Any], slo: Mapping[str, float]) -> Iterator[str]:
-    """Yields every percentile bound beside its value, and whether it holds.
+def dropped(metrics: Mapping[str, Any]) -> str:
+    """Returns how many requests were refused, and how many were dropped where there are any."""
+    counts = {"rejected": metrics["rejected"], "cancelled by users": metrics.get("cancelled"), "expired": metrics.get("expired")}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "rejected")
 
-    A rejected request counts against a percentile as infinitely slow, so the overall verdict may be worse than its parts.
+
+def preempted(metrics: Mapping[str, Any]) -> str:
+    """Returns how often requests were preempted, and how long those waited that were, on average over all."""
+    count, waiting_s = metrics["preemptions"], metrics.get("preempted_s")
+    if not count or not waiting_s:
+        return f"{count:,} preemptions"
+    return (
+        f"{count:,} preemptions of {metrics['restarted_requests']:,} requests (at most {seconds(waiting_s['max'])} of waiting each)"
+    )
+
+
+def stage_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what the stages of a pipeline did; nothing without a pipeline."""
+    stages = metrics.get("stages") or ()
+    if len(stages) < 2:
+        return
+    busy = ", ".join(share(stage["busy_share"]) for stage in stages)
+    bubble = metrics["bubble_s"]
+    idle = f"; bubbles of {seconds(bubble['p50'])} a request (p50), {seconds(bubble['p99'])} (p99)" if bubble else ""
+    yield f"stages busy {busy}{idle}"
+
+
+def class_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yields how the requests of each class fared, where there are several."""
+    for name, one in (metrics.get("classes") or {}).items():
+        latencies = ", ".join(f"{LATENCIES[key]} p99 {seconds(one[key]['p99'])}" for key in ("ttft_s", "tpot_s", "e2e_s"))
+        goodput = "" if one["goodput_rps"] is None else f", goodput {digits(one['goodput_rps'])} req/s"
+        yield f"class {name}: {one['requests']:,} requests, {dropped(one)}: {latencies}{goodput}{KEPT[one['slo_met']]}"
+
+
+def verdict_lines(metrics: Mapping[str, Any], slo: Mapping[str, float]) -> Iterator[str]:
+    """Yields every percentile bound beside its value, and whether it holds; bounds of a class have its name before them.
+
+    A request that was rejected or expired counts against a percentile as infinitely slow, so the overall verdict may be worse
+    than its parts.
     """
     kept = True
-    for term in filter(TERMS.__contains__, slo):
-        latency, statistic, _ = term.split("_")
-        limit, value = slo[term], metrics[f"{latency}_s"][statistic]
+    for name in slo:
+        if name.rpartition(".")[2] not in TERMS:
+            continue
+        limit, value = slo[name], bound_value(metrics, slo, name)
         if value is None:
             continue
         kept = kept and value <= limit
-        yield f"SLO {term} <= {limit:g} s: {seconds(value)}, {'met' if value <= limit else 'missed'}"
-    if metrics["slo_met"] is False and kept:
-        yield f"SLO missed: the {metrics['rejected']:,} rejected requests count as infinitely slow"
+        yield f"SLO {name} <= {limit:g} s: {seconds(value)}, {'met' if value <= limit else 'missed'}"
+    lost = metrics["rejected"] + (metrics.get("expired") or 0)
+    if metrics["slo_met"] is False and kept and lost:
+        yield f"SLO missed: the {lost:,} requests that were rejected or expired count as infinitely slow"
+
+
+def bound_value(metrics: Mapping[str, Any], slo: Iterable[str], name: str) -> float | None:
+    """Returns the statistic that a bound of the Slo is about, in seconds; None where the metrics do not tell it.
+
+    `class.ttft_p99_s` is about one class, and a bound without a class about those that the Slo does not name. Gaps between
+    tokens are counted over all classes together.
+    """
+    of, _, term = name.rpartition(".")
+    latency, statistic, _ = term.split("_")
+    classes = metrics.get("classes") or {}
+    named = {each.rpartition(".")[0] for each in slo}
+    about = [each for each in classes if (each == of if of else each not in named)]
+    whose = metrics if latency == "itl" or len(about) == len(classes) else classes[about[0]] if len(about) == 1 else None
+    return None if whose is None else whose[f"{latency}_s"][statistic]
 
 
 def sources_line(provenance: Mapping[str, Any], whose: str = "") -> str | None:

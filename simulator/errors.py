@@ -8,8 +8,18 @@ TrimtabError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from enum import Enum
+
+
+class Absent(Enum):
+    """What stands for the value of a field that was not given, where None would be one that was."""
+
+    MISSING = "missing"
+
+
+MISSING = Absent.MISSING
 
 
 class TrimtabError(Exception):
@@ -17,13 +27,14 @@ class TrimtabError(Exception):
 
 
 class InputError(TrimtabError, ValueError):
-    """Wrong input, told in one line: `field: value is not allowed; allowed: ...`."""
+    """Wrong input, told in one line: `field: value is not allowed; allowed: ...`, or `field: missing; allowed: ...`."""
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         self.field = field
         self.value = value
         self.allowed = allowed
-        super().__init__(f"{field}: {_shown(value)} is not allowed; allowed: {allowed}")
+        told = "missing" if value is MISSING else f"{_shown(value)} is not allowed"
+        super().__init__(f"{field}: {told}; allowed: {allowed}")
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
         return InputError, (self.field, self.value, self.allowed)
@@ -46,5 +57,12 @@ def unknown_name(field: str, value: object, choices: Iterable[str]) -> InputErro
 
 
 def _shown(value: object, limit: int = 120) -> str:
-    text = " ".join(repr(value).split())
+    text = " ".join(repr(_as_typed(value)).split())
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _as_typed(value: object) -> object:
+    """Returns a value as whoever wrote YAML or JSON knows it: there are lists, but no tuples."""
+    if isinstance(value, tuple | list):
+        return [_as_typed(each) for each in value]
+    return {name: _as_typed(each) for name, each in value.items()} if isinstance(value, Mapping) else value

@@ -113,21 +113,22 @@ def stages(model: Model, deployment: Resolved) -> list[Stage]:
 
 
 def weights_bytes(model: Model, stage: Stage, tensor: int, dtype: str) -> int:
-    """Returns the bytes of one GPU's weights, with the rotary table that vLLM loads beside them.
+    """Returns the bytes of one GPU's weights, with the rotary table, or the learned positions, that vLLM loads beside them.
 
     KV heads are replicated when there are fewer than GPUs; norms are on every GPU.
     """
     query = model.query_size // tensor
     kv = _kv_heads(model, tensor) * model.head_dim
-    projections = model.hidden_size * (2 * query + 2 * kv + 3 * model.intermediate_size // tensor)
+    projections = model.hidden_size * (2 * query + 2 * kv + model.mlp_matrices * model.intermediate_size // tensor)
     bias = query + 2 * kv if model.attention_bias else 0
     norms = 2 * model.hidden_size + (2 * model.head_dim if model.qk_norm else 0)
     vocabulary = padded_vocabulary(model) // tensor * model.hidden_size
     shared = stage.first and stage.last and model.tie_word_embeddings
     tables = vocabulary * (stage.first + stage.last - shared)
     final_norm = model.hidden_size if stage.last else 0
-    rotary = model.max_position_embeddings * model.head_dim
-    return DTYPE_BYTES[dtype] * (stage.layers * (projections + bias + norms) + tables + final_norm + rotary)
+    learned = model.position_parameters if stage.first else 0
+    positions = learned if model.learned_positions else model.max_position_embeddings * model.head_dim
+    return DTYPE_BYTES[dtype] * (stage.layers * (projections + bias + norms) + tables + final_norm + positions)
 
 
 def block_bytes(model: Model, stage: Stage, tensor: int, block_size: int, dtype: str) -> int:
@@ -143,10 +144,12 @@ def activation_bytes(deployment: Resolved, model: Model, device: Device, engine:
     """Returns the peak of the profile run: max_num_batched_tokens through the layers, max_num_seqs through the sampler."""
     rule, item = engine.memory, DTYPE_BYTES[deployment.dtype]
     tokens, tensor = deployment.max_num_batched_tokens, deployment.tensor_parallel_size
+    # Of gate, up and their product an MLP without a gate has two.
+    intermediate = rule.forward_intermediate_tensors - (not model.gated_mlp)
     widths = (
         rule.forward_hidden_tensors * model.hidden_size
         + rule.forward_query_tensors * model.query_size // tensor
-        + rule.forward_intermediate_tensors * model.intermediate_size // tensor
+        + intermediate * model.intermediate_size // tensor
     )
     peak = tokens * item * widths
     if stage.last:

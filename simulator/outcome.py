@@ -91,6 +91,7 @@ class Outcome:
     kv_tokens: int
     stopped: bool
     steps: StepLog | None
+    engine: str = "plain"
 
 
 def outcome_of(run: engine.Run, traffic: Traffic, replicas: int, limits: engine.Limits, record_steps: bool = False) -> Outcome:
@@ -134,6 +135,7 @@ def outcome_of(run: engine.Run, traffic: Traffic, replicas: int, limits: engine.
         kv_peak_blocks=int(engines["peak_blocks"].max()),
         kv_tokens=int(engines["kv_tokens"].sum()),
         stopped=run.stopped,
+        engine=run.engine,
         steps=_steps(run.journal) if record_steps else None,
     )
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from simulator import catalog
 from simulator.errors import InputError, unknown_name
 from simulator.memory import DTYPE_BYTES, check_parallelism, check_partition
 from simulator.spec.deployment import Deployment, Resolved
 from simulator.spec.device import Device
-from simulator.spec.engine import EngineProfile
+from simulator.spec.engine import Defaults, EngineProfile
 from simulator.spec.model import Model
+
+# Knobs that only some schedulers heed, and the value with which a scheduler does as it would without the knob.
+SOME_HEED: dict[str, object] = {
+    "enable_prefix_caching": False,
+    "long_prefill_token_threshold": 0,
+    "scheduler_reserve_full_isl": True,
+    "scheduling_policy": "fcfs",
+}
 
 
 def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
@@ -22,6 +32,7 @@ def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
     for kind in ("scheduler", "router"):
         if knobs[kind] not in catalog.names(f"{kind}s"):
             raise unknown_name(f"{field}.{kind}", knobs[kind], catalog.names(f"{kind}s"))
+    knobs.update(_unheeded(knobs, engine.defaults, field))
     check_parallelism(model, deployment.tensor_parallel_size, deployment.pipeline_parallel_size, field)
     check_partition(model, deployment.pipeline_parallel_size, deployment.pp_layer_partition, field)
     _check_links(deployment, model, device, field)
@@ -30,6 +41,28 @@ def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
     tokens, sequences = _batch_limits(deployment, engine, device, max_model_len, field)
     limits = {"max_model_len": max_model_len, "max_num_batched_tokens": tokens, "max_num_seqs": sequences}
     return _with_options(Resolved.parse({**knobs, **limits}, field), field)
+
+
+def _unheeded(knobs: dict[str, object], defaults: Defaults, field: str) -> dict[str, object]:
+    """Returns the knobs that the scheduler does not heed, at the value that says so.
+
+    Raises InputError for any other value than that and the engine's default, which would seem to do something.
+    """
+    name = str(knobs["scheduler"])
+    heeded = heeds(catalog.module("schedulers", name, f"{field}.scheduler"))
+    unheeded = {knob: value for knob, value in SOME_HEED.items() if knob not in heeded}
+    for knob, value in unheeded.items():
+        if knobs[knob] not in (value, getattr(defaults, knob)):
+            who = [each for each in catalog.names("schedulers") if knob in heeds(catalog.module("schedulers", each, field))]
+            shown = str(value).lower() if isinstance(value, bool) else value
+            raise InputError(f"{field}.{knob}", knobs[knob], f"{shown} with {name}; other values with {', '.join(who)}")
+    return unheeded
+
+
+def heeds(policy: ModuleType) -> tuple[str, ...]:
+    """Returns which of the knobs of SOME_HEED a scheduler heeds."""
+    caching: tuple[str, ...] = ("enable_prefix_caching",) if policy.CACHES else ()
+    return (*getattr(policy, "KNOBS", ()), *caching)
 
 
 def _with_options(resolved: Resolved, field: str) -> Resolved:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,7 @@ class Prepared:
     prices: Prices
     policy: ModuleType
     router: ModuleType
-    frontend: engine.Frontend = engine.Frontend()
+    frontend: engine.Frontend = field(default_factory=engine.Frontend)
 
     @property
     def engine_name(self) -> str:
@@ -70,14 +69,16 @@ def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
     frontend = engine.Frontend(
         deployment.api_server_s_per_request, deployment.api_server_s_per_prompt_token, deployment.detokenize_s_per_token
     )
-    return Prepared(
-        deployment, memory, prices, provenance, limits, engine.prices_of(prices, limits), policy, router, frontend
-    )
+    return Prepared(deployment, memory, prices, provenance, limits, engine.prices_of(prices, limits), policy, router, frontend)
 
 
 def limits_of(deployment: Resolved, model: Model, policy: ModuleType, kv_blocks: int) -> engine.Limits:
     """Returns what one engine of the deployment allows, and whether counters may decide its steps."""
-    options = policy.encode(policy.Options.parse(deployment.scheduler_options, "deployment.scheduler_options")) if hasattr(policy, "Options") else ()
+    options = (
+        policy.encode(policy.Options.parse(deployment.scheduler_options, "deployment.scheduler_options"))
+        if hasattr(policy, "Options")
+        else ()
+    )
     countable = _countable(deployment, policy, options)
     return engine.Limits(
         max_num_batched_tokens=deployment.max_num_batched_tokens,
@@ -172,6 +173,7 @@ def _simulate(
         schedule=prepared.policy.schedule,
         route=prepared.router.route,
         memory=_memory(prepared.router, prepared.limits, traffic),
+        always_chooses=prepared.router.IGNORES_STATE,
         seed=traffic.seed,
         frontend=prepared.frontend,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.kernel import peaks, prefix
-from simulator.kernel.blocks import filled
+from simulator.kernel.blocks import filled, flying
 from simulator.kernel.jit import inner, merged
 from simulator.kernel.land import compact
 from simulator.kernel.records import NOBODY, RUNNING
@@ -80,7 +80,8 @@ def admit_waiting(world: Any, r: int, now: float) -> None:
     ):
         i = replica.waiting_head
         request = world.requests[i]
-        hit = prefix.found(config, replica, request, world.cache)
+        # Nobody else can find a block here: content is told apart by the policy alone.
+        hit = prefix.found(config, replica, request, world.cache) if request.preemptions > 0 else 0
         begun = hit * config.block_size
         tokens = min(request.known_tokens - begun, config.max_num_batched_tokens - step.tokens)
         taken = request.known_tokens if config.whole_prompt else begun + tokens
@@ -88,7 +89,10 @@ def admit_waiting(world: Any, r: int, now: float) -> None:
         if request.exhausted or filled(config, must_fit) > replica.free_blocks - config.watermark_blocks:
             return
         sit_down(world, r, i)
-        prefix.claim(config, replica, world.requests, i, world.cache, hit)
+        if request.preemptions > 0:
+            prefix.claim(config, replica, world.requests, i, world.cache, hit)
+        else:
+            request.hit_tokens = 0
         request.blocks = filled(config, taken)
         replica.free_blocks -= request.blocks - hit
         carry_on(world, r, i, tokens, now)
@@ -168,12 +172,11 @@ def to_records(world: Any, r: int) -> None:
     for k in range(replica.num_running):
         if world.requests[world.running[r, k]].born >= 0:
             tell(world, r, world.running[r, k])
-    for l in range(config.pipeline_stages):
-        lane = world.lanes[r * config.pipeline_stages + l]
-        lane.decodes = 0
-        lane.kv_sum = 0
-        lane.partial = NOBODY
-        world.rings[r * config.pipeline_stages + l, config.ring :] = 0
+    for g in range(r * config.pipeline_stages, (r + 1) * config.pipeline_stages):
+        world.lanes[g].decodes = 0
+        world.lanes[g].kv_sum = 0
+        world.lanes[g].partial = NOBODY
+        world.rings[g, config.ring :] = 0
     replica.counting = 0
 
 
@@ -243,9 +246,9 @@ def countable(world: Any, r: int) -> bool:
                 other = world.requests[world.running[r, m]]
                 if config.own_micro_batch and not other.decoding and not other.exhausted and other.lane == request.lane:
                     return False
-        if config.pipeline_stages > 1 and (request.decoding or config.own_micro_batch):
-            if request.last_step < replica.launched - replica.in_flight:
-                return False
+        stays = request.decoding or config.own_micro_batch
+        if config.pipeline_stages > 1 and stays and not flying(replica, request):
+            return False
         if config.pipeline_stages > 1 and request.in_flight > request.decoding:
             return False
     # One that was preempted with a token in flight may sample it once more before it lands.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import Infeasible
 from simulator.kernel import gaps, journal, loop, packed
-from simulator.kernel.jit import INTERPRETED, ready
+from simulator.kernel.jit import INTERPRETED, entry, passed
 from simulator.kernel.pricelist import PriceList
 from simulator.kernel.records import (
     BLOCK,
@@ -84,12 +84,16 @@ class Frontend:
 
 @dataclass(frozen=True)
 class Fleet:
-    """So many equal engines under one batching policy, behind one router with a memory of so many numbers."""
+    """So many equal engines under one batching policy, behind one router with a memory of so many numbers.
+
+    A router that `always_chooses` keeps no request back, so that it need not be asked about a single engine.
+    """
 
     replicas: int
     schedule: Any
     route: Any
     memory: int = 8
+    always_chooses: bool = False
     seed: int = 0
     frontend: Frontend = Frontend()
 
@@ -111,6 +115,7 @@ class Run:
     """What the loop leaves behind, as numpy records: Request[N], Outcome[N], Replica[R], Lane[R, stages] and tallies.
 
     `batches` and `tokens` count steps by their number of requests and of tokens; `journal` is empty unless asked for.
+    `engine` is `counter` where steps were decided in constant time, else `plain`.
     """
 
     requests: NDArray[Any]
@@ -124,6 +129,7 @@ class Run:
     rejected: NDArray[np.bool_]
     cancelled: NDArray[np.bool_]
     stopped: bool
+    engine: str
 
 
 _CAUSES = {
@@ -155,7 +161,8 @@ def run(
     world = _world(limits, prices, fleet, requests, outcomes, content, record)
     _configure(world, limits, fleet, content, stop or Stop(), record)
     pages = []
-    while (status := ready(loop.run)(world, ready(fleet.schedule), ready(fleet.route))) == loop.JOURNAL_FULL:
+    schedule, route = passed(fleet.schedule), passed(fleet.route)
+    while (status := entry(loop.run)(world, schedule, route)) == loop.JOURNAL_FULL:
         pages.append(_read(world))
     if record:
         pages.append(_read(world))
@@ -176,6 +183,7 @@ def run(
         rejected=rejected,
         cancelled=requests["status"] == CANCELLED,
         stopped=status == loop.STOPPED,
+        engine="counter" if world.config["counters"][0] else "plain",
     )
 
 
@@ -358,6 +366,7 @@ def _configure(world: World, limits: Limits, fleet: Fleet, content: Any, stop: S
         and not fleet.frontend.detokenize_s,
         "whole_prompt": limits.whole_prompt,
         "followers": bool(world.requests["follows"].any()),
+        "unrouted": fleet.replicas == 1 and fleet.always_chooses,
         "recording": record,
         "api_s_per_request": fleet.frontend.api_s_per_request,
         "api_s_per_token": fleet.frontend.api_s_per_token,

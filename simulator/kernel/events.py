@@ -5,6 +5,7 @@ Requests that follow another one arrive after its end, pass the API server, and 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from simulator.kernel.jit import inner, merged
@@ -62,7 +63,7 @@ def swap(events: Any, one: int, other: int) -> None:
 def ended(world: Any, i: int, at: float) -> None:
     """Notes the end of request `i`: who follows it arrives later."""
     request, outcome = world.requests[i], world.outcomes[i]
-    if outcome.replica != NOBODY:
+    if not math.isnan(request.first_scheduled_at):
         outcome.bubble_s = world.replicas[outcome.replica].bubble_s - request.bubbles_before
     if at - request.arrived_at > world.config[0].stop_e2e_s:
         world.clock[0].late_e2e += 1

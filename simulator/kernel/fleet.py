@@ -49,6 +49,8 @@ def happen(world: Any, route: Any, now: float) -> None:
         i, kind = what // KINDS, what % KINDS
         if kind == CANCEL:
             cancel(world, i, now)
+            if clock.held_first != NOBODY:
+                ask_again(world, route, now)
         elif kind == DELIVER:
             deliver(world, route, i, now)
         elif kind == ARRIVE:
@@ -83,7 +85,9 @@ def deliver(world: Any, route: Any, i: int, now: float) -> None:
     if requests[i].status == CANCELLED:
         return
     r = NOBODY
-    if clock.held_first == NOBODY:
+    if world.config[0].unrouted:
+        r = 0
+    elif clock.held_first == NOBODY:
         r = route(world.router_state, world.replicas, requests, world.cache.contents, i)
     if r != NOBODY:
         bind(world, i, r, now)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba import njit
+from numba.core.types import WrapperAddressProtocol
+from numba.experimental.function_type import _get_wrapper_address
 
 from simulator.kernel.digest import kernel_digest
 
@@ -48,6 +50,7 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck":
 # the time to compile.
 HELPER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _SIGNATURES: dict[Any, Any] = {}
+_ENTRIES: dict[Any, Any] = {}
 _COMPILING = threading.Lock()
 
 
@@ -73,6 +76,44 @@ def ready(function: Function) -> Function:
                 # Else a call would compile anew for the very policies it is given, in every process.
                 cast(Any, function).disable_compile()
     return function
+
+
+def entry(function: Function) -> Function:
+    """Returns a kernel as Python calls it without asking again, each time, which types it was compiled for."""
+    if INTERPRETED:
+        return function
+    if function not in _ENTRIES:
+        (compiled,) = cast(Any, ready(function)).overloads.values()
+        _ENTRIES[function] = compiled.entry_point
+    return cast(Function, _ENTRIES[function])
+
+
+class Address(WrapperAddressProtocol):
+    """A compiled function as other compiled code calls it: numba would look for its address in every call."""
+
+    def __init__(self, function: Any) -> None:
+        # What the address belongs to must not be collected.
+        self._function, self._signature = function, _SIGNATURES[function]
+        self._address = int(cast(Any, _get_wrapper_address)(ready(function), self._signature))
+
+    def __wrapper_address__(self) -> int:
+        return self._address
+
+    def signature(self) -> Any:
+        """Returns the signature, as numba asks for it."""
+        return self._signature
+
+
+def passed(function: Any) -> Any:
+    """Returns a kernel as an argument of another one."""
+    if INTERPRETED:
+        return function
+    if BOUNDS_CHECK:
+        # By its address alone, what a function raises is not passed on.
+        return ready(function)
+    if function not in _ENTRIES:
+        _ENTRIES[function] = Address(function)
+    return _ENTRIES[function]
 
 
 def inner(function: Function) -> Function:

@@ -88,7 +88,7 @@ def turn(world: Any, schedule: Any, route: Any, first: int, now: float) -> int:
             lead.wake_at = oldest_end(world, first)
             return DONE
     if not has_work(world, first):
-        lead.wake_at = math.inf
+        lead.wake_at = oldest_end(world, first) if lead.in_flight > 0 else math.inf
         return DONE
     if config.leaps and lead.num_waiting == 0 and world.lanes[first].partial == NOBODY and world.lanes[first].decodes > 0:
         now = leap(world, first, now, undisturbed(world, first))

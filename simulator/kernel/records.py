@@ -38,6 +38,7 @@ CONFIG = np.dtype(
         ("counters", "i8"),  # the policy lets steps be decided from counters alone
         ("leaps", "i8"),  # stretches of pure decode are skipped
         ("whole_prompt", "i8"),  # a prompt's blocks are all taken at its admission
+        ("unrouted", "i8"),  # there is one engine, and a router that would choose it
         ("followers", "i8"),  # some requests arrive after the end of others
         ("recording", "i8"),  # every step is written to the journal
         ("api_s_per_request", "f8"),

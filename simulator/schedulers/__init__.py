@@ -18,6 +18,9 @@ Declared beside it:
 - COUNTABLE: first come first served and with options that encode to zeros, every decode takes part in every step, then
   the one part-done prompt takes the rest of the budget, then admission is from the head: counters decide such steps.
 
+KNOBS names the deployment's knobs that not every policy heeds and that this one does: long_prefill_token_threshold,
+scheduler_reserve_full_isl, scheduling_policy. Without the attribute it heeds none of them.
+
 A policy with knobs of its own has `Options`, a Spec whose fields all have defaults (the deployment's
 `scheduler_options`), `encode(options)`, which returns them as at most 8 whole numbers (`config.options`), and may have
 `check(options, deployment, field)`, which raises InputError under `field` for options that do not go with the deployment.

@@ -55,7 +55,7 @@ def form_batch(config: Record, replica: Record, requests: Any, running: Any, cac
     replica.memory[0] += 1
     for _ in range(seats):
         i = replica.waiting_head
-        if i == NOBODY or replica.free_blocks < slot:
+        if i == NOBODY or replica.free_blocks < slot or replica.num_running >= config.max_num_seqs:
             return
         request = requests[i]
         admit_in_order(replica, requests, running, i)

@@ -34,6 +34,7 @@ RESERVES = False
 CACHES = True
 OWN_MICRO_BATCH = True
 COUNTABLE = False
+KNOBS = ("scheduling_policy",)
 
 # SGLang's own constants: the clip of what a request may make, the first share, the last as a part of it, the steps between.
 CLIP, FIRST_RATIO, LAST_RATIO, RATIO_STEPS, RETRACT_STEPS = 4096, 0.7, 0.14, 600, 20

@@ -20,6 +20,7 @@ CHUNKS = True
 RESERVES = False
 OWN_MICRO_BATCH = False
 WHOLE_PROMPT = False
+KNOBS = ("long_prefill_token_threshold", "scheduler_reserve_full_isl", "scheduling_policy")
 
 
 @kernel(SCHEDULE)
@@ -81,7 +82,7 @@ def admit_waiting(config: Record, replica: Record, requests: Any, running: Any, 
 @inner
 def chunk(config: Record, request: Record, begun: int, budget: int) -> int:
     """Returns the tokens that a request is owed after so many, within the long-prompt threshold and the budget."""
-    if request.exhausted:
+    if request.exhausted or (request.in_flight > 0 and not config.blind):
         return 0
     tokens = request.known_tokens - begun
     if 0 < config.long_prefill_token_threshold < tokens:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from simulator.errors import InputError, unknown_name
+from simulator.errors import MISSING, InputError, unknown_name
 
 
 class Spec(BaseModel):
@@ -27,6 +27,10 @@ class Spec(BaseModel):
             return cls.model_validate(dict(data))
         except ValidationError as error:
             raise first_error(error, cls, field) from None
+
+    def __hash__(self) -> int:
+        # Fields may be mappings, which pydantic's own hash of a frozen model cannot take.
+        return hash(self.canonical())
 
     def canonical(self) -> str:
         """Returns the JSON text that is equal for equal nouns."""
@@ -46,9 +50,26 @@ def first_error(error: ValidationError, cls: type[BaseModel], field: str = "") -
         return InputError(inner, cause.value, cause.allowed)
     if detail["type"] == "extra_forbidden":
         return unknown_name(f"{path} (unknown field)", detail["input"], _fields_at(cls, detail["loc"][:-1]))
-    allowed = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    value = "nothing" if detail["type"] == "missing" else detail["input"]
-    return InputError(path, value, "a value, since the field is required" if detail["type"] == "missing" else allowed)
+    if detail["type"] == "missing":
+        return InputError(path, MISSING, "a value, since the field is required")
+    return InputError(path, detail["input"], _allowed(detail["type"], detail["msg"], context))
+
+
+def _allowed(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """Returns what a field takes, in the words of whoever writes YAML or JSON."""
+    if kind in ("tuple_type", "list_type"):
+        return "a list"
+    if kind in ("dict_type", "mapping_type", "model_type", "model_attributes_type"):
+        return "a mapping of fields"
+    if kind == "too_short":
+        return (
+            f"at least {context['min_length']}, or no such field"
+            if context["min_length"] == 1
+            else f"{context['min_length']} or more"
+        )
+    if kind == "too_long":
+        return f"at most {context['max_length']}"
+    return message.removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def _fields_at(cls: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -26,6 +26,8 @@ class Model(Spec):
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     qk_norm: bool = False
+    gated_mlp: bool = True
+    learned_positions: bool = False
     torch_dtype: Literal["bfloat16", "float16", "float32"]
     sources: dict[str, str] = Field(min_length=1)
 
@@ -49,11 +51,21 @@ class Model(Spec):
 
     @property
     def layer_parameters(self) -> int:
-        """The weights of one decoder layer with a gated MLP: projections, biases and norms."""
+        """The weights of one decoder layer: projections, biases on query, key and value, and the scales of norms."""
         attention = self.hidden_size * (2 * self.query_size + 2 * self.kv_size)
         bias = self.query_size + 2 * self.kv_size if self.attention_bias else 0
         norms = 2 * self.hidden_size + (2 * self.head_dim if self.qk_norm else 0)
-        return attention + bias + norms + 3 * self.hidden_size * self.intermediate_size
+        return attention + bias + norms + self.mlp_matrices * self.hidden_size * self.intermediate_size
+
+    @property
+    def mlp_matrices(self) -> int:
+        """The matrices of the MLP: gate, up and down, or without the gate."""
+        return 3 if self.gated_mlp else 2
+
+    @property
+    def position_parameters(self) -> int:
+        """The weights of learned positions, one vector each."""
+        return self.max_position_embeddings * self.hidden_size if self.learned_positions else 0
 
     @property
     def embedding_parameters(self) -> int:
@@ -62,10 +74,11 @@ class Model(Spec):
 
     @property
     def parameters(self) -> int:
-        """All weights: layers, embedding, LM head when untied, final norm."""
-        heads = 1 if self.tie_word_embeddings else 2
-        return self.num_hidden_layers * self.layer_parameters + heads * self.embedding_parameters + self.hidden_size
+        """All weights: layers, embedding, learned positions, LM head when untied, final norm."""
+        tables = (1 if self.tie_word_embeddings else 2) * self.embedding_parameters + self.position_parameters
+        return self.num_hidden_layers * self.layer_parameters + tables + self.hidden_size
 
     def layer_flops_per_token(self) -> int:
         """Multiply-adds of one layer's projections and MLP for one token, times two."""
-        return 2 * (self.hidden_size * (2 * self.query_size + 2 * self.kv_size) + 3 * self.hidden_size * self.intermediate_size)
+        widths = 2 * self.query_size + 2 * self.kv_size + self.mlp_matrices * self.intermediate_size
+        return 2 * self.hidden_size * widths

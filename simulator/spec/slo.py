@@ -152,6 +152,10 @@ def _flat(data: Mapping[Any, Any], field: str) -> Iterator[tuple[str, Any]]:
 def _unknown_term(field: str, name: str, limit: object) -> InputError:
     of, dot, term = name.rpartition(OF_CLASS)
     in_seconds = re.sub(r"_(ms|us)$", "_s", term)
-    if in_seconds in (*TERMS, *REQUEST_LIMITS):
+    if in_seconds in TERMS:
         return InputError(f"{field}.{name}".lstrip("."), limit, f"seconds, as {of}{dot}{in_seconds}")
+    if in_seconds in REQUEST_LIMITS:
+        bound = of + dot + in_seconds.split("_")[0] + "_p99_s"
+        allowed = f"seconds, as {bound}; {of}{dot}{in_seconds} beside it is what one request may take"
+        return InputError(f"{field}.{name}".lstrip("."), limit, allowed)
     return unknown_name(f"{field}.{name} (unknown term)".lstrip("."), limit, (*TERMS, *REQUEST_LIMITS))

@@ -17,7 +17,7 @@ from search.fidelity import LEVEL, RESCORE, SCREEN, Fidelity
 from simulator.measure import metrics
 from simulator.run import Prepared, saturated_rate, simulate
 from tests.benchmarks.entry import Entry
-from tests.benchmarks.speed import CHAT, SLO, prepared
+from tests.benchmarks.timing import CHAT, SLO, prepared
 
 Floats = NDArray[np.float64]
 DEPLOYMENTS = (("H100-SXM", 1), ("L40S", 1), ("A100-80G-SXM", 2))
@@ -58,7 +58,7 @@ def entries() -> Iterator[Entry]:
 def _found(deployment: Prepared, saturated: float, fidelity: Fidelity, seeds: range) -> Found:
     capacities, tails = [], []
     for seed in seeds:
-        found = measure_capacity(deployment, CHAT, SLO, fidelity, seed, fractions=(0.9,))
+        found = measure_capacity(deployment, CHAT, SLO, fidelity, seed, fractions=())
         traffic = traffic_for(CHAT, fidelity.requests, seed)
         runs = [metrics(simulate(deployment, traffic, fraction * saturated), deployment) for fraction in FRACTIONS]
         capacities.append(found.rate_rps.value)

@@ -1,6 +1,6 @@
-"""Measures speed on this machine and writes build/bench.json: `python -m tests.benchmarks.run`, about five minutes.
+"""Measures speed on this machine and writes build/bench.json: `python -m tests.benchmarks.run`, about ten minutes.
 
-Names after the command measure those parts alone: speed, fidelity, study.
+Names after the command measure those parts alone: speed, features, shell, vidur, fidelity, study.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from simulator.cli import warm_up
-from tests.benchmarks import fidelity, speed, study
+from tests.benchmarks import features, fidelity, shell, speed, study, vidur_speed
 from tests.benchmarks.entry import Entry, load_average, machine
 
-PARTS: dict[str, Callable[[], Iterator[Entry]]] = {"speed": speed.entries, "fidelity": fidelity.entries, "study": study.entries}
+PARTS: dict[str, Callable[[], Iterator[Entry]]] = {
+    "speed": speed.entries,
+    "features": features.entries,
+    "shell": shell.entries,
+    "vidur": vidur_speed.entries,
+    "fidelity": fidelity.entries,
+    "study": study.entries,
+}
 OUT = Path("build/bench.json")
 
 

@@ -1,56 +1,68 @@
-"""Speed of the shipped path on one core, in CPU seconds: a run with its metrics, and a whole capacity search."""
+"""Speed of the shipped path on one core, in CPU seconds: runs at several loads, with and without their metrics, and searches."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from functools import cache
-from statistics import median
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 from search.capacity import measure_capacity, traffic_for
-from search.fidelity import Fidelity
+from search.fidelity import SCREEN
 from simulator.measure import metrics
-from simulator.resolve import resolve
-from simulator.run import Prepared, prepare, saturated_rate, simulate
-from simulator.spec.deployment import Deployment
-from simulator.spec.slo import Slo
+from simulator.run import Prepared, saturated_rate, simulate
 from simulator.spec.workload import Workload
+from simulator.traffic import Traffic
 from tests.benchmarks.entry import Entry
+from tests.benchmarks.timing import CHAT, SLO, prepared, seconds
 
-CHAT = Workload.parse({"preset": "chat"})
-SLO = Slo.parse({"ttft_p99_s": 2.0, "itl_p99_s": 0.2})
-LOADS = (10, 70, 100)
+LOADS = (10, 40, 70, 100)
 REQUESTS = 50_000
-SEARCH = Fidelity(requests=2_000, seeds=1, tolerance=0.01, spread=0.0, latency_spread=0.0)
-REPEATS = 5
-
-
-@cache
-def prepared(device: str = "H100-SXM", tensor_parallel_size: int = 1, **knobs: Any) -> Prepared:
-    """Returns a deployment of Llama-3.1-8B with the engine's defaults."""
-    chosen = {"model": "meta-llama/Llama-3.1-8B", "device": device, "tensor_parallel_size": tensor_parallel_size, **knobs}
-    return prepare(resolve(Deployment.parse(chosen)))
+# Four thousand tokens on average after prompts of three hundred.
+LONG_OUTPUTS = Workload.parse(
+    {
+        "prompt_tokens": {"lognormal": {"median": 230, "sigma": 0.73, "max": 4096}},
+        "output_tokens": {"lognormal": {"median": 3100, "sigma": 0.73, "max": 16384}},
+    }
+)
+LONG_REQUESTS = 10_000
+# As deployments are screened, with twice as many requests.
+SEARCH = replace(SCREEN, requests=2_000)
 
 
 def entries() -> Iterator[Entry]:
-    """Yields requests a CPU second at several loads, and capacity searches a CPU minute."""
-    deployment, traffic = prepared(), traffic_for(CHAT, REQUESTS, 0)
-    saturated = saturated_rate(deployment, traffic_for(CHAT, 5_000, 0))
+    """Yields requests a CPU second by load, outputs, replicas and pipeline stages, and capacity searches a CPU minute."""
+    one, chat = prepared(), traffic_for(CHAT, REQUESTS, 0)
+    saturated = saturated_rate(one, traffic_for(CHAT, 5_000, 0))
     for load in LOADS:
-        rate = saturated * load / 100
-        taken = seconds(lambda rate=rate: metrics(simulate(deployment, traffic, rate), deployment, SLO))  # type: ignore[misc]
-        yield Entry(f"requests_per_cpu_s_load_{load}", REQUESTS / taken, "requests/CPU s")
-    taken = seconds(lambda: measure_capacity(deployment, CHAT, SLO, SEARCH))
-    yield Entry("capacity_searches_per_minute", 60 / taken, "searches/CPU min")
+        yield rate_of(f"load_{load}", one, chat, saturated * load / 100)
+    for load in (70, 100):
+        yield with_metrics(f"load_{load}_with_metrics", one, chat, saturated * load / 100)
+    long = traffic_for(LONG_OUTPUTS, LONG_REQUESTS, 0)
+    saturated_long = saturated_rate(one, traffic_for(LONG_OUTPUTS, 2_000, 0))
+    for load in LOADS:
+        yield rate_of(f"outputs_4000_load_{load}", one, long, saturated_long * load / 100)
+    fleet = prepared(replicas=8)
+    yield rate_of("replicas_8", fleet, chat, 8 * saturated * 0.7)
+    yield rate_of("replicas_8_by_load", prepared(replicas=8, router="least_outstanding"), chat, 8 * saturated * 0.7)
+    stages = prepared(pipeline_parallel_size=4)
+    yield rate_of("pipeline_4", stages, chat, saturated_rate(stages, traffic_for(CHAT, 5_000, 0)) * 0.7)
+    yield Entry("capacity_searches_per_minute", 60 / seconds(lambda: search(())), "searches/CPU min")
+    yield Entry("capacity_curves_per_minute", 60 / seconds(lambda: search(None)), "searches/CPU min")
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Returns the median of the CPU seconds that the work takes, once it has run to compile and to fill caches."""
-    work()
-    taken = []
-    for _ in range(REPEATS):
-        began = time.process_time()
-        work()
-        taken.append(time.process_time() - began)
-    return median(taken)
+def search(fractions: tuple[float, ...] | None) -> object:
+    """Returns a capacity, found as trials are screened: without a curve, or with one (None) where latencies are objectives."""
+    if fractions is None:
+        return measure_capacity(prepared(), CHAT, SLO, SEARCH)
+    return measure_capacity(prepared(), CHAT, SLO, SEARCH, fractions=fractions)
+
+
+def rate_of(name: str, deployment: Prepared, traffic: Traffic, rate_rps: float | None) -> Entry:
+    """Returns the requests that a CPU second simulates."""
+    taken = seconds(lambda: simulate(deployment, traffic, rate_rps))
+    return Entry(f"requests_per_cpu_s_{name}", len(traffic) / taken, "requests/CPU s")
+
+
+def with_metrics(name: str, deployment: Prepared, traffic: Traffic, rate_rps: float) -> Entry:
+    """Returns the requests that a CPU second simulates and measures."""
+    taken = seconds(lambda: metrics(simulate(deployment, traffic, rate_rps), deployment, SLO))
+    return Entry(f"requests_per_cpu_s_{name}", len(traffic) / taken, "requests/CPU s")

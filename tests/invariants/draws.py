@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "lightllm": ({"max_waiting_iters": 2}, {"max_new_tokens": 60, "max_waiting_iters": 0}),
     "sglang": ({"enable_mixed_chunk": True}, {"max_new_tokens": 30}, {"schedule_conservativeness": 0.3, "max_prefill_tokens": 150}),
 }
+
+FRONTENDS = (engine.Frontend(3e-3, 1e-5, 0.0), engine.Frontend(1e-3, 0.0, 1e-4))
 
 
 def linear_prices(
@@ -92,9 +95,8 @@ def random_prices(rng: np.random.Generator, tokens: int, seqs: int, longest: int
 
 def staged(prices: PriceList, shares: list[float]) -> PriceList:
     """Returns the prices of a pipeline whose stages have these shares of the layers, and send what they computed on."""
-    hops = np.tile(np.arange(prices.token_s.shape[1], dtype=np.float64) * 1e-6, (len(shares), 1))
-    hops[-1] = 0.0
-    return replace(prices, stage_share=np.array(shares), stage_token_s=hops)
+    hops = np.arange(prices.token_s.shape[1]) * 1e-6 * (np.arange(len(shares)) < len(shares) - 1)[:, None]
+    return replace(prices, stage_share=np.array(shares), stage_token_s=hops.astype(np.float64))
 
 
 def random_traffic(
@@ -133,12 +135,7 @@ def with_shared_prefixes(rng: np.random.Generator, traffic: Traffic, block_size:
         ids.append([*shared, *range(fresh, fresh + count - len(shared))])
         fresh += count - len(shared)
     starts = np.concatenate([[0], np.cumsum(blocks)]).astype(np.int64)
-    return replace(
-        traffic,
-        content=Content(
-            np.concatenate([np.zeros(0, dtype=np.int64), *(np.array(each, dtype=np.int64) for each in ids)]), starts, block_size
-        ),
-    )
+    return replace(traffic, content=Content(np.array(list(chain.from_iterable(ids)), dtype=np.int64), starts, block_size))
 
 
 def in_sessions(rng: np.random.Generator, traffic: Traffic) -> Traffic:
@@ -232,9 +229,7 @@ def any_cases(draw: st.DrawFn, schedulers: tuple[str, ...] = SCHEDULERS, most: i
         price_list=staged(prices, shares) if len(shares) > 1 else prices,
         group=draw(st.sampled_from([1, 1, 2, 3]), label="group"),
         frontend=draw(
-            st.sampled_from(
-                [engine.Frontend(), engine.Frontend(), engine.Frontend(3e-3, 1e-5, 0.0), engine.Frontend(1e-3, 0.0, 1e-4)]
-            ),
+            st.sampled_from([engine.Frontend(), engine.Frontend(), *FRONTENDS]),
             label="frontend",
         ),
     )

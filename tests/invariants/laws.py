@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.content import Content
 from simulator.outcome import Outcome
 from simulator.traffic import Traffic
 
@@ -161,7 +162,7 @@ def hits_are_shared_prefixes(outcome: Outcome, traffic: Traffic, block_size: int
     content = traffic.content_for(block_size)
     for i in np.flatnonzero(outcome.cached_tokens > 0):
         require(content is not None, "without shared content nobody finds anything at first")
-        if content is None:
+        if not isinstance(content, Content):
             continue
         found = content.of(int(i))[: outcome.cached_tokens[i] // block_size]
         there = (outcome.replica == outcome.replica[i]) & (outcome.first_scheduled_at <= outcome.first_scheduled_at[i])

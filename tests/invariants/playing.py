@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator import catalog
+from simulator.content import Content
 from simulator.kernel import engine
 from simulator.kernel.pricelist import PriceList
 from simulator.outcome import Outcome, outcome_of
@@ -192,8 +193,8 @@ def fleet_of(case: Case, prepared: Prepared) -> engine.Fleet:
 
 def content_ids(case: Case) -> NDArray[np.int64]:
     """Returns the numbers of all blocks of tokens."""
-    content = case.traffic.content_for(case.block_size)
-    return np.zeros(0, dtype=np.int64) if content is None else content.ids
+    content = case.traffic.content
+    return content.ids if isinstance(content, Content) else np.zeros(0, dtype=np.int64)
 
 
 def prepared_for(case: Case, mode: str = PLAIN, schedule: Any = None) -> Prepared:
@@ -228,7 +229,7 @@ def play_naively(case: Case, kind: type[naive.Fleet] = naive.Fleet, routed: Any 
 
 def requests_of(case: Case) -> list[naive.Request]:
     """Returns the traffic as the oracle's requests."""
-    traffic, content = case.traffic, case.traffic.content_for(case.block_size) if case.prefix_caching else None
+    traffic, content = case.traffic, case.traffic.content if case.prefix_caching else None
     return [
         naive.Request(
             number=i,
@@ -237,7 +238,7 @@ def requests_of(case: Case) -> list[naive.Request]:
             output=int(traffic.output_tokens[i]),
             priority=int(traffic.priority[i]),
             max_new_tokens=int(traffic.output_tokens[i]),
-            content=content.of(i).tolist() if content is not None else None,
+            content=content.of(i).tolist() if isinstance(content, Content) else None,
             after=int(traffic.after[i]),
             think_s=float(traffic.think_s[i]),
             cancel_after_s=float(traffic.cancel_after_s[i]),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from simulator import catalog
+from simulator.content import Content
 from simulator.kernel import engine
 from simulator.traffic import Traffic
 from tests.invariants.cases import (
@@ -110,9 +111,9 @@ def _some_long(traffic: Traffic) -> Traffic:
 
 def first_of(case: Case, count: int) -> Case:
     """Returns the case with its first requests."""
-    traffic, content = case.traffic, case.traffic.content_for(case.block_size)
+    traffic, content = case.traffic, case.traffic.content
     names = ("arrival_s", "prompt_tokens", "output_tokens", "priority", "class_of", "session", "after", "think_s")
     columns = {name: getattr(traffic, name)[:count] for name in (*names, "cancel_after_s", "expires", "row")}
-    if content is not None:
+    if isinstance(content, Content):
         content = replace(content, ids=content.ids[: content.starts[count]], starts=content.starts[: count + 1])
     return replace(case, traffic=replace(traffic, **columns, content=content))

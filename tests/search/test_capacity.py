@@ -1,28 +1,29 @@
-"""Capacity: the root and its bracket, the interval and what it promises, the bounds that end it."""
+"""Capacity: the interval and what it promises, the bounds that end it, with and without a curve, at rates and in users."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from search.capacity import BACKLOG, Capacity, _estimate, measure_capacity, root, traffic_for, worst
+from search.capacity import FRACTIONS, Capacity, _estimate, measure_capacity, traffic_for
 from search.fidelity import FINAL, RESCORE, SCREEN, Fidelity
-from simulator.errors import Infeasible, InputError
+from search.predict import predict
+from search.probe import keeps, terms_of, worst
+from search.root import BACKLOG
+from simulator.errors import Infeasible
 from simulator.resolve import resolve
-from simulator.run import Prepared, prepare, simulate
+from simulator.run import Prepared, prepare, saturated_rate, simulate
 from simulator.spec.deployment import Deployment
 from simulator.spec.slo import Slo
 from simulator.spec.workload import Workload
 
 SMALL = Fidelity(requests=2_000, seeds=1, tolerance=0.01, spread=0.1, latency_spread=0.2)
+LONGER = Fidelity(requests=5_000, seeds=1, tolerance=0.01, spread=0.1, latency_spread=0.2)
 SEVERAL = Fidelity(requests=2_000, seeds=4, tolerance=0.01, spread=0.1, latency_spread=0.2)
 CHAT = Workload.parse({"preset": "chat"})
 SLO = {"ttft_p99_s": 2.0, "itl_p99_s": 0.2}
@@ -35,52 +36,11 @@ def prepared(device: str = "H100-SXM", replicas: int = 1, **knobs: Any) -> Prepa
     return prepare(resolve(Deployment.parse(chosen)), [{"source": "roofline"}])
 
 
-def capacity(slo: dict[str, float], fidelity: Fidelity = SMALL, seed: int = 0, **knobs: Any) -> Capacity:
+def capacity(
+    slo: dict[str, float], fidelity: Fidelity = SMALL, seed: int = 0, fractions: tuple[float, ...] = FRACTIONS, **knobs: Any
+) -> Capacity:
     """Returns the capacity of a deployment for chat."""
-    return measure_capacity(prepared(**knobs), CHAT, Slo.parse(slo), fidelity, seed)
-
-
-# The root
-
-
-def counted(function: Callable[[float], float], calls: list[float]) -> Callable[[float], float]:
-    """Returns the function, once a rate, and notes each rate."""
-
-    @cache
-    def ask(rate: float) -> float:
-        calls.append(rate)
-        return function(rate)
-
-    return ask
-
-
-@given(st.floats(1.0, 100.0), st.floats(0.2, 30.0), st.sampled_from([0.02, 0.004]), st.floats(0.02, 0.9), st.floats(1.02, 4.0))
-def test_a_root_of_a_smooth_excess_is_found_in_few_runs(
-    true: float, power: float, tolerance: float, low: float, high: float
-) -> None:
-    calls: list[float] = []
-    over = counted(lambda rate: power * math.log(rate / true), calls)
-    found = root(over, low * true, high * true, tolerance)
-    assert found.good <= true
-    assert over(found.good) <= 0
-    assert true * (1 - tolerance) * 0.999 <= found.good
-    assert abs(found.value / true - 1) < 0.2 * tolerance
-    assert len(calls) <= 12
-
-
-@given(st.floats(0.1, 0.95), st.floats(0.0, 5.0))
-def test_a_cliff_is_bracketed_by_bisection(cliff: float, height: float) -> None:
-    def over(rate: float) -> float:
-        return -1.0 if rate <= cliff else math.inf
-
-    found = root(over, 0.05, 1.0, 0.01)
-    assert cliff * 0.985 <= found.good <= cliff
-    assert found.good <= found.value <= cliff / 0.985
-
-
-def test_a_root_needs_a_bracket() -> None:
-    with pytest.raises(InputError, match=r"^rate: "):
-        root(lambda rate: 1.0, 1.0, 2.0, 0.01)
+    return measure_capacity(prepared(**knobs), CHAT, Slo.parse(slo), fidelity, seed, fractions=fractions)
 
 
 # The interval
@@ -108,7 +68,7 @@ def test_seeds_that_disagree_wildly_leave_a_rate_above_zero() -> None:
     two = Fidelity(requests=1_000, seeds=2, tolerance=0.01, spread=0.1, latency_spread=0.2)
     bursty = Workload.parse({"preset": "chat", "arrival": {"process": "gamma", "cv": 6.0}})
     wild = measure_capacity(prepared(), bursty, Slo.parse(SLO), two)
-    assert wild.safe_rps >= 0.01 * wild.saturated_rps
+    assert wild.saturated_rps is not None and wild.safe_rps >= 0.01 * wild.saturated_rps
 
 
 def test_one_seed_is_known_to_the_spread_of_its_fidelity() -> None:
@@ -150,7 +110,7 @@ def test_the_curve_rises_to_the_saturated_rate_and_holds_the_safe_rate() -> None
     assert rates == sorted(rates)
     assert found.safe_rps in rates
     assert found.safe_rps <= found.rate_rps.low
-    assert rates[0] == pytest.approx(0.1 * found.saturated_rps)
+    assert found.saturated_rps is not None and rates[0] == pytest.approx(0.1 * found.saturated_rps)
     assert all(metrics.slo_met for rate, metrics in found.runs if rate <= found.safe_rps)
     assert all(metrics.usd_per_hour is None for _, metrics in found.runs)
     tails = [metrics.ttft_s.p99 for _, metrics in found.runs]
@@ -181,13 +141,13 @@ def test_without_a_slo_to_speak_of_the_backlog_ends_the_range_near_the_saturated
     long = Fidelity(requests=20_000, seeds=1, tolerance=0.01, spread=0.1, latency_spread=0.2)
     found = capacity({"e2e_p99_s": 1e6}, long)
     assert found.binding == BACKLOG
-    assert 0.85 < found.rate_rps.value / found.saturated_rps < 1.1
+    assert found.saturated_rps is not None and 0.85 < found.rate_rps.value / found.saturated_rps < 1.1
 
 
 def test_a_fleet_has_about_the_capacity_of_its_replicas() -> None:
     one, four = capacity(SLO), capacity(SLO, replicas=4)
     assert four.requests == 4 * one.requests
-    assert four.saturated_rps == pytest.approx(4 * one.saturated_rps)
+    assert one.saturated_rps is not None and four.saturated_rps == pytest.approx(4 * one.saturated_rps)
     assert four.rate_rps.value == pytest.approx(4 * one.rate_rps.value, rel=0.1)
 
 
@@ -207,26 +167,163 @@ def test_requests_that_are_too_long_are_infeasible_with_their_number() -> None:
 
 
 def test_a_slo_that_nothing_breaks_ends_instead_of_looking_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.capacity.worst", lambda outcome, slo: (-1.0, "ttft_p99_s"))
-    with pytest.raises(Infeasible, match="no arrival rate breaks the SLO"):
-        capacity(SLO)
+    monkeypatch.setattr("search.probe.terms_of", lambda outcome, slo, closed: {"ttft_p99_s": -1.0})
+    for fractions in (FRACTIONS, ()):
+        with pytest.raises(Infeasible, match="no load breaks the SLO"):
+            capacity(SLO, fractions=fractions)
+
+
+# Without a curve, and what the price list foretells
+
+
+@pytest.mark.parametrize(
+    ("slo", "knobs"),
+    [
+        (SLO, {}),
+        (SLO, {"device": "L40S"}),
+        (SLO, {"device": "A100-80G-SXM", "tensor_parallel_size": 2}),
+        ({"tpot_p99_s": 0.05}, {"device": "L40S"}),
+        ({"e2e_p99_s": 15.0}, {"device": "A100-80G-SXM", "max_num_seqs": 64}),
+        ({"ttft_p50_s": 0.3, "tpot_mean_s": 0.05}, {"max_num_batched_tokens": 512}),
+        ({"itl_p99_s": 0.1}, {"device": "L40S", "replicas": 2}),
+    ],
+)
+def test_the_capacity_is_that_of_bisection_with_and_without_a_curve(slo: dict[str, float], knobs: dict[str, Any]) -> None:
+    found, quick = capacity(slo, LONGER, **knobs), capacity(slo, LONGER, fractions=(), **knobs)
+    assert found.saturated_rps is not None and quick.saturated_rps is None
+    true = bisected(slo, found.saturated_rps, **knobs)
+    assert found.rate_rps.value == pytest.approx(true, rel=LONGER.tolerance)
+    assert quick.rate_rps.value == pytest.approx(true, rel=LONGER.tolerance)
+    assert quick.binding == found.binding
+
+
+def bisected(slo: dict[str, float], saturated_rps: float, **knobs: Any) -> float:
+    """Returns the end of the first range of rates within the Slo, found step by step."""
+    deployment, bounds = prepared(**knobs), Slo.parse(slo)
+    traffic = traffic_for(CHAT, LONGER.count(deployment.deployment.replicas), 0)
+
+    def holds(rate: float) -> bool:
+        return worst(simulate(deployment, traffic, rate), bounds)[0] <= 0
+
+    rates = [fraction * saturated_rps for fraction in (*FRACTIONS, 1.0, 1.1, 1.3)]
+    good, bad = next((low, high) for low, high in pairwise([0.01 * saturated_rps, *rates]) if not holds(high))
+    while bad / good > 1.0005:
+        middle = math.sqrt(good * bad)
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return good
+
+
+def test_without_a_curve_there_is_the_safe_rate_alone_and_its_run_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[float] = []
+
+    def noted(deployment: Prepared, traffic: Any, rate: float) -> Any:
+        ran.append(rate)
+        return simulate(deployment, traffic, rate)
+
+    monkeypatch.setattr("search.probe.simulate", noted)
+    found = capacity(SLO, fractions=())
+    assert [rate for rate, _ in found.runs] == [found.safe_rps]
+    assert found.runs[0][1].slo_met
+    assert len(ran) == len(set(ran)) <= 7
+    assert found.safe_rps in ran
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        {"max_num_batched_tokens": 512},
+        {"device": "L40S"},
+        {"device": "A100-80G-SXM", "max_num_seqs": 64},
+        {"device": "A100-80G-SXM", "tensor_parallel_size": 2},
+        {"device": "L40S", "scheduler": "sarathi_serve"},
+    ],
+)
+def test_saturation_is_foretold_within_a_fifth(knobs: dict[str, Any]) -> None:
+    traffic = traffic_for(CHAT, 8_000, 0)
+    measured = saturated_rate(prepared(**knobs), traffic)
+    assert predict(prepared(**knobs), traffic, 3).rate_rps == pytest.approx(3 * measured, rel=0.2)
+
+
+def test_a_fleet_keeps_the_slo_just_where_its_worst_bound_holds() -> None:
+    found, slo = capacity(SLO, fractions=()), Slo.parse(SLO)
+    traffic = traffic_for(CHAT, SMALL.requests, 0)
+    for rate in (0.5 * found.safe_rps, found.safe_rps, 1.03 * found.rate_rps.value, 3 * found.rate_rps.value):
+        assert keeps(prepared(), slo, traffic, rate, 1) == (worst(simulate(prepared(), traffic, rate), slo)[0] <= 0)
+
+
+def test_searches_on_threads_find_what_one_thread_finds() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    seeds = range(8)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: capacity(SLO, SMALL, seed, ()), seeds))
+    assert together == [capacity(SLO, SMALL, seed, ()) for seed in seeds]
+
+
+# In a closed loop
+
+
+USERS = Workload.parse({"preset": "chat", "users": 1, "think_time_s": {"exponential": {"mean": 10.0}}})
+
+
+def users(slo: dict[str, float], fractions: tuple[float, ...] = (), fidelity: Fidelity = SMALL) -> Capacity:
+    """Returns the most users who wait ten seconds on average between an answer and their next request."""
+    return measure_capacity(prepared("L40S"), USERS, Slo.parse(slo), fidelity, fractions=fractions)
+
+
+def test_a_closed_loops_capacity_is_the_most_users_within_the_slo() -> None:
+    slo = {"ttft_p99_s": 2.0, "tpot_p99_s": 0.1}
+    found, traffic = users(slo), traffic_for(USERS, SMALL.requests, 0)
+    assert found.users is not None and found.users.value == round(found.users.value)
+    most = int(found.users.value)
+    assert worst_of_users(traffic, most, slo) <= 0 < worst_of_users(traffic, math.ceil(most * 1.02), slo)
+    ran = simulate(prepared("L40S"), traffic.with_users(most))
+    assert found.rate_rps.value == pytest.approx(len(traffic) / (np.nanmax(ran.finished_at) - ran.arrived_at.min()))
+    assert found.saturated_rps is None and found.binding in slo
+
+
+def worst_of_users(traffic: Any, count: int, slo: dict[str, float]) -> float:
+    return max(terms_of(simulate(prepared("L40S"), traffic.with_users(count)), Slo.parse(slo), closed=True).values())
+
+
+def test_more_users_complete_more_and_a_looser_slo_has_room_for_more() -> None:
+    tight, loose = users({"tpot_p99_s": 0.08}, (0.1, 0.3, 0.6)), users({"tpot_p99_s": 0.1})
+    assert tight.users is not None and loose.users is not None and tight.users.value < loose.users.value
+    rates = [rate for rate, _ in tight.runs]
+    assert rates == sorted(rates) and len(rates) == 4
+    assert tight.safe_rps in rates
+
+
+def test_several_seeds_give_an_interval_of_users() -> None:
+    found = users({"ttft_p99_s": 2.0, "tpot_p99_s": 0.1}, fidelity=SEVERAL)
+    assert found.users is not None and found.users.low < found.users.value < found.users.high
+    assert found.rate_rps.low / found.rate_rps.value == pytest.approx(found.users.low / found.users.value)
+
+
+def test_one_user_who_waits_too_long_is_infeasible() -> None:
+    with pytest.raises(Infeasible, match=r"^e2e_p99_s is .* even at 1 users, over its limit of 0\.001 s$"):
+        users({"e2e_p99_s": 1e-3})
+
+
+# Length of runs
 
 
 def test_longer_runs_overstate_less() -> None:
     def mean(count: int) -> float:
         fidelity, slo = Fidelity(count, 1, 0.01, 0.1, 0.2), Slo.parse({"ttft_p99_s": 2.0})
-        found = [measure_capacity(prepared(), CHAT, slo, fidelity, seed, fractions=(0.9,)) for seed in range(4)]
+        found = [measure_capacity(prepared(), CHAT, slo, fidelity, seed, fractions=()) for seed in range(4)]
         return sum(capacity.rate_rps.value for capacity in found) / 4
 
-    assert 1.01 < mean(1_000) / mean(20_000) < 1.25
+    assert 1.0 < mean(1_000) / mean(20_000) < 1.25
 
 
 @pytest.mark.slow
 def test_intervals_hold_what_longer_runs_find() -> None:
     long = Fidelity(requests=100_000, seeds=1, tolerance=0.002, spread=0.0, latency_spread=0.0)
     slo = Slo.parse(SLO)
-    truth = np.mean([measure_capacity(prepared(), CHAT, slo, long, 500_000 + n, fractions=(0.9,)).rate_rps.value for n in range(4)])
+    truth = np.mean([measure_capacity(prepared(), CHAT, slo, long, 500_000 + n, fractions=()).rate_rps.value for n in range(4)])
     short = Fidelity(requests=20_000, seeds=4, tolerance=0.004, spread=0.0, latency_spread=0.0)
-    found = [measure_capacity(prepared(), CHAT, slo, short, seed, fractions=(0.9,)).rate_rps for seed in range(20)]
+    found = [measure_capacity(prepared(), CHAT, slo, short, seed, fractions=()).rate_rps for seed in range(20)]
     assert np.mean([e.low <= truth <= e.high for e in found]) >= 0.9
     assert np.mean([(e.high - e.low) / e.value for e in found]) < 0.15

@@ -21,7 +21,7 @@ import yaml
 from db import record
 from db.rows import PointResult, TrialResult, TrialRow
 from db.session import open_store
-from search import service
+from search import answers, service
 from search.cli import main
 from search.driver import Stopped
 from search.progress import Interrupt, Progress, Reporter, duration
@@ -284,7 +284,7 @@ def test_capacity_prints_the_services_document(
 ) -> None:
     point = {"rate_rps": 9.0, "metrics": measured()}
     document = {"capacity_rps": {"value": 9.0, "low": 8.5, "high": 9.5, "level": 0.95}, "binding": "ttft_p99_s", "curve": [point]}
-    monkeypatch.setattr(service, "run_capacity", lambda scenario: document)
+    monkeypatch.setattr(answers, "run_capacity", lambda scenario: document)
     assert main(["capacity", scenario_file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == document
     assert main(["capacity", scenario_file]) == 0
@@ -376,6 +376,19 @@ def test_the_catalog_lists_names_and_describes_each(kind: str, name: str, capsys
     assert all(item["summary"] for item in items)
     assert main(["catalog", kind, name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == name
+
+
+def test_a_scheduler_and_a_source_tell_what_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog", "schedulers", "sarathi_serve"]) == 0
+    out = capsys.readouterr().out
+    assert 'batching: "combined", one of combined, hybrid_only, chunked_only' in out
+    assert "low_chunk_size: 0, integer from 0 in multiples of 32" in out
+    assert main(["catalog", "schedulers", "orca"]) == 0
+    assert "Options" not in capsys.readouterr().out
+    assert main(["catalog", "sources", "linear"]) == 0
+    assert "base_s: " in capsys.readouterr().out
+    assert main(["catalog", "schedulers", "lightllm", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["options"]) == {"max_waiting_iters", "max_new_tokens"}
 
 
 def test_warmup_says_where_the_kernels_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,5 +108,15 @@ def test_rows_are_flat_alike_and_keep_trials_without_points(study: Make, trial: 
     assert not any(isinstance(value, dict | list) for value in first.values())
 
 
+def test_new_numbers_of_a_run_are_columns_and_its_parts_are_not(trial: Make, point: Make) -> None:
+    known = point(trial(0))
+    batches = {"mean": 2.5, "p50": 3.0, "max": 4.0}
+    parts = {"stages": [{"busy_share": 0.5}], "completions": {"bin_s": 1.0, "counts": [1]}, "classes": {"chat": {"requests": 1}}}
+    metrics = {**known.point.metrics, "batch_size": batches, "busy_share": 0.5, "prefill_s": batches, **parts}
+    (row,) = documents.rows([known.trial], [replace(known, point=replace(known.point, metrics=metrics))])
+    assert (row["batch_size_mean"], row["batch_size_max"], row["prefill_p50_s"], row["busy_share"]) == (2.5, 4.0, 3.0, 0.5)
+    assert not set(parts) & set(row)
+
+
 def test_no_trials_make_no_rows() -> None:
     assert documents.rows([], []) == []

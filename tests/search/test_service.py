@@ -249,7 +249,7 @@ def test_a_capacity_has_its_interval_its_curve_and_where_it_comes_from() -> None
     assert rates == sorted(rates) and document["safe_rps"] in rates
     assert all(point["metrics"]["usd_per_million_output_tokens"] > 0 for point in document["curve"])
     assert document["bill"]["usd_per_hour"] > 0
-    assert document["provenance"]["engine"] == "counters"
+    assert document["provenance"]["engine"] == "counter"
     assert json.dumps(service.run_capacity(Scenario.parse(SCENARIO))) == json.dumps(document)
 
 

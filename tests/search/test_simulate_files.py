@@ -53,6 +53,13 @@ def test_all_files_name_requests_by_their_row_of_the_trace(capsys: pytest.Captur
     assert len(steps) == sum(event["ph"] == "X" for event in events) == iterations
 
 
+def test_a_closed_loop_needs_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    workload = {"prompt_tokens": 50, "output_tokens": 5, "num_requests": 20, "users": 3, "think_time_s": 1.0}
+    Path("scenario.yaml").write_text(yaml.safe_dump({**SCENARIO, "workload": workload}))
+    assert main(["simulate", "scenario.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["requests"] == 20
+
+
 def test_the_answer_is_the_same_with_and_without_files(capsys: pytest.CaptureFixture[str]) -> None:
     answers = []
     for options in ([], ["--steps=steps.csv", "--timeline=timeline.json"]):

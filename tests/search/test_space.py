@@ -85,7 +85,7 @@ def test_wrong_input_is_refused_by_the_path_of_its_field(data: object, message: 
     [
         ({"low": 4, "high": 2, "step": 1}, r"^space\.block_size\.high: 2 is not allowed; allowed: at least low \(4\)"),
         ({"low": 4, "high": "8", "step": 1}, r"^space\.block_size\.high: '8' is not allowed; allowed: a number"),
-        ({"low": 4, "step": 1}, r"^space\.block_size\.high: 'nothing' is not allowed; allowed: a value"),
+        ({"low": 4, "step": 1}, r"^space\.block_size\.high: missing; allowed: a value"),
         ({"low": 4, "high": 8}, r"^space\.block_size\.step: None is not allowed; allowed: either step or log2"),
         ({"low": 4, "high": 8, "step": 2, "log2": True}, r"^space\.block_size\.step: 2 is not allowed; allowed: either step"),
         ({"low": 4, "high": 8, "step": 0}, r"^space\.block_size\.step: 0 is not allowed"),
@@ -161,10 +161,103 @@ def test_more_gpus_than_the_budget_are_dropped_and_counted() -> None:
     }
 
 
-def test_pipelines_are_not_legal_in_a_space_as_yet() -> None:
-    found = space({"device": "H100-SXM", "pipeline_parallel_size": [1, 2]})
-    assert {deployment.pipeline_parallel_size for deployment in found.deployments()} == {1}
-    assert found.dropped == {"space.pipeline_parallel_size: 2 is not allowed; allowed: 1, as yet": 1}
+def test_everything_that_is_simulated_can_be_explored() -> None:
+    found = space(
+        {
+            "device": "H100-SXM",
+            "scheduler": list(catalog.names("schedulers")),
+            "router": list(catalog.names("routers")),
+            "pipeline_parallel_size": [1, 2],
+            "enable_prefix_caching": [False, True],
+            "async_scheduling": [False, True],
+        }
+    )
+    legal = found.deployments()
+    assert found.dropped == {}
+    assert {deployment.scheduler for deployment in legal} == set(catalog.names("schedulers"))
+    assert {deployment.router for deployment in legal} == set(catalog.names("routers"))
+    assert {deployment.pipeline_parallel_size for deployment in legal} == {1, 2}
+    # A scheduler without a prefix cache is one deployment whether the cache is on or off.
+    caching = {deployment.scheduler for deployment in legal if deployment.enable_prefix_caching}
+    assert caching == {"sglang", "vllm_v1"}
+    others = len(catalog.names("schedulers")) - len(caching)
+    assert len(legal) == (2 * len(caching) + others) * len(catalog.names("routers")) * 2 * 2
+    for deployment in legal:
+        point = found.locate(deployment)
+        assert point is not None
+        assert found.at(point) == deployment
+
+
+def test_a_knob_that_a_scheduler_does_not_heed_makes_no_deployment_of_its_own() -> None:
+    found = space({"device": "H100-SXM", "scheduler": ["orca", "vllm_v1"], "long_prefill_token_threshold": [0, 256]})
+    assert {(d.scheduler, d.long_prefill_token_threshold) for d in found.walk()} == {("orca", 0), ("vllm_v1", 0), ("vllm_v1", 256)}
+    assert found.dropped == {
+        "space.long_prefill_token_threshold: 256 is not allowed; allowed: 0 with orca; other values with vllm_v1": 1
+    }
+
+
+def test_priorities_are_dropped_where_a_scheduler_has_none() -> None:
+    found = space({"device": "H100-SXM", "scheduler": ["sarathi", "vllm_v1"], "scheduling_policy": ["fcfs", "priority"]})
+    assert {(d.scheduler, d.scheduling_policy) for d in found.walk()} == {
+        ("sarathi", "fcfs"), ("vllm_v1", "fcfs"), ("vllm_v1", "priority")
+    }  # fmt: skip
+    assert sum(found.dropped.values()) == 1
+
+
+def test_data_parallel_engines_of_a_dense_model_are_replicas() -> None:
+    found = space({"device": "H100-SXM", "data_parallel_size": [1, 2]})
+    assert {deployment.data_parallel_size for deployment in found.deployments()} == {1}
+    assert "replicas are the knob" in next(iter(found.dropped))
+    with pytest.raises(InputError, match=r"^space\.data_parallel_size: 32 is not allowed; .*max_gpus|replicas are the knob"):
+        space({"device": "H100-SXM", "data_parallel_size": 32}).deployments()
+
+
+def test_layers_can_be_split_in_several_ways() -> None:
+    found = space({"device": "H100-SXM", "pipeline_parallel_size": 2, "pp_layer_partition": [None, [16, 16], [20, 12], [1, 2]]})
+    assert {deployment.pp_layer_partition for deployment in found.deployments()} == {None, (16, 16), (20, 12)}
+    assert "add up to 32" in next(iter(found.dropped))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scheduler_options": {"batching": ["combined", "chunked_only"]}},
+        {"scheduler_options.batching": ["combined", "chunked_only"]},
+    ],
+)
+def test_an_option_is_a_knob_of_the_schedulers_that_have_it(options: dict[str, object]) -> None:
+    found = space({"device": "H100-SXM", "scheduler": ["vllm_v1", "sarathi_serve"], **options})
+    assert [dimension.name for dimension in found.dimensions] == ["device", "scheduler", "scheduler_options.batching"]
+    legal = found.deployments()
+    assert {(d.scheduler, d.scheduler_options.get("batching")) for d in legal} == {
+        ("vllm_v1", None), ("sarathi_serve", "combined"), ("sarathi_serve", "chunked_only")
+    }  # fmt: skip
+    assert len(legal) == 3
+    for deployment in legal:
+        point = found.locate(deployment)
+        assert point is not None and found.at(point) == deployment
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scheduler_options.chunk": 1}, r"^space\.scheduler_options\.chunk \(unknown option\): 1 .* allowed: chunk_size, "),
+        ({"scheduler_options": {"tile_size": [64, -1]}}, r"^space\.scheduler_options\.tile_size\.1: -1 is not allowed; .*greater"),
+        ({"scheduler_options": [{"tile_size": 64}]}, r"^space\.scheduler_options: .* a mapping of options"),
+        (
+            {"scheduler_options": {"tile_size": 64}, "scheduler_options.tile_size": 32},
+            r"^space\.scheduler_options\.tile_size: .*once$",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_by_their_path(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        space({"device": "H100-SXM", "scheduler": "sarathi", **options})
+
+
+def test_an_option_may_be_a_range() -> None:
+    found = space({"device": "A40", "scheduler": "sarathi", "scheduler_options.tile_size": {"low": 64, "high": 256, "log2": True}})
+    assert [deployment.scheduler_options["tile_size"] for deployment in found.deployments()] == [64, 128, 256]
 
 
 def test_one_knob_that_is_never_legal_is_named() -> None:
@@ -182,5 +275,5 @@ def test_a_space_that_is_empty_for_several_reasons_is_infeasible_and_says_them()
         found.deployments()
 
 
-def test_every_simulated_knob_of_a_deployment_can_be_in_a_space() -> None:
-    assert set(knobs()) | {"model", "engine", "enable_prefix_caching"} == set(Deployment.model_fields)
+def test_every_knob_of_a_deployment_can_be_in_a_space() -> None:
+    assert {*knobs(), "model", "engine", "scheduler_options"} == set(Deployment.model_fields)

@@ -91,7 +91,10 @@ def test_pipeline_stages_show_only_when_there_are_several() -> None:
     plain["max_num_batched_tokens"] = 512
     assert deployment_parts(plain) == ["2x L4 TP1", "s", "512 tok"]
     assert deployment_parts({**plain, "pipeline_parallel_size": 2})[0] == "2x L4 TP1 PP2"
-    assert deployment_parts({**plain, "enable_prefix_caching": False}, ["enable_prefix_caching"])[-1] == "enable_prefix_caching=off"
+    assert deployment_parts({**plain, "enable_prefix_caching": False}, ["enable_prefix_caching"])[-1] == "prefix cache off"
+    optional = ["scheduler_options.batching"]
+    assert deployment_parts({**plain, "scheduler_options": {"batching": "combined"}}, optional)[-1] == "batching=combined"
+    assert deployment_parts({**plain, "scheduler_options": {}}, optional) == deployment_parts(plain)
 
 
 def test_ties_are_marked_and_a_winner_alone_is_not(study: Make, trial: Make, point: Make) -> None:

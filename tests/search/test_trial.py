@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.capacity import traffic_for, worst
+from search.capacity import traffic_for
 from search.fidelity import Fidelity
+from search.probe import worst
 from search.request import SearchRequest
 from search.trial import Scored, Task, evaluate
 from simulator.run import prepare, simulate

@@ -232,7 +232,7 @@ def test_a_row_that_comes_again_is_another_request(tmp_path: Path) -> None:
         ({"preset": "chat", "classes": {"a": {"share": 1.0, "weight": 3}}}, r"a\.weight \(unknown field\): 3 .*deadline_s.*share"),
         ({"preset": "chat", "classes": {"a": {"share": 1.0, "preset": "chta"}}}, r"^workload\.classes\.a\.preset: 'chta' .*chat"),
         ({"preset": "chat", "max_context_tokens": 100}, r"^workload\.max_context_tokens: 100 .*none without sessions"),
-        ({**FIXED, "sessions": {"turns": 3, "new_tokens": 4}}, r"^workload\.sessions\.think_time_s: 'nothing'"),
+        ({**FIXED, "sessions": {"turns": 3, "new_tokens": 4}}, r"^workload\.sessions\.think_time_s: missing"),
         ({**FIXED, "cancellation": {"share": 1.5, "after_s": 3}}, r"^workload\.cancellation\.share: 1\.5"),
         ({**FIXED, "cancellation": {"share": 0.5, "after_s": -3}}, r"^workload\.cancellation\.after_s"),
         ({**FIXED, "deadline_s": 0}, r"^workload\.deadline_s: 0"),

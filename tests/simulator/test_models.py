@@ -8,8 +8,10 @@ from simulator import catalog
 
 # Published weights. Sizes of the checkpoint's safetensors index (`total_size`, two bytes a weight) for Llama-3.1-8B,
 # Llama-2-7b, Mistral-7B-v0.3 and Qwen3-32B; parameter counts that Hugging Face shows for Llama-3.1-70B and Qwen3-8B;
-# Together's model list for CodeLlama-34b and Llama-2-70b; the name and model card for Qwen-72B.
+# Together's model list for CodeLlama-34b and Llama-2-70b; the name and model card for Qwen-72B; 34.39 billion that lists of
+# Hugging Face models show for Yi-34B-200K; the name for GPT-3 175B.
 PUBLISHED = {
+    "01-ai/Yi-34B-200K": 34.39e9,
     "Qwen/Qwen-72B": 72e9,
     "Qwen/Qwen3-32B": 65_524_246_528 / 2,
     "Qwen/Qwen3-8B": 8_190_735_360,
@@ -20,6 +22,7 @@ PUBLISHED = {
     "meta-llama/Llama-3.1-8B": 16_060_522_496 / 2,
     "meta-llama/Meta-Llama-3-8B": 16_060_522_496 / 2,
     "mistralai/Mistral-7B-v0.3": 14_496_047_104 / 2,
+    "openai/GPT-3-175B-4K": 175e9,
 }
 
 

@@ -157,6 +157,28 @@ def test_only_experts_need_a_link_between_data_parallel_engines(monkeypatch: pyt
     assert "1 to 4 (engines of 2 GPUs" in refused("deployment.data_parallel_size", **apart)
 
 
+@pytest.mark.parametrize("scheduler", [name for name in catalog.names("schedulers") if name not in ("sglang", "vllm_v1")])
+def test_what_a_scheduler_does_not_heed_is_refused_or_stands_at_what_it_does(scheduler: str) -> None:
+    for knob, value in (
+        ("long_prefill_token_threshold", 64),
+        ("scheduler_reserve_full_isl", False),
+        ("scheduling_policy", "priority"),
+    ):
+        line = refused(f"deployment.{knob}", scheduler=scheduler, **{knob: value})
+        assert f"with {scheduler}; other values with" in line and "vllm_v1" in line
+    for caching in (None, True, False):
+        resolved = resolve(deployment(scheduler=scheduler, enable_prefix_caching=caching))
+        assert not resolved.enable_prefix_caching
+
+
+def test_schedulers_that_heed_a_knob_keep_it() -> None:
+    assert resolve(deployment(scheduler="sglang", scheduling_policy="priority")).scheduling_policy == "priority"
+    assert resolve(deployment(scheduler="sglang")).enable_prefix_caching
+    assert "other values with vllm_v1" in refused(
+        "deployment.long_prefill_token_threshold", scheduler="sglang", long_prefill_token_threshold=1
+    )
+
+
 def test_the_field_path_is_the_callers() -> None:
     with pytest.raises(InputError) as error:
         resolve(deployment(model="no-such"), "space")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_the_fleet_is_the_deployments_unless_stated() -> None:
 
 def test_replicas_are_so_many_independent_engines() -> None:
     fleet = simulate(ready(replicas=3), TRAFFIC)
-    columns = ("arrival_s", "prompt_tokens", "output_tokens", "priority")
+    columns = [field.name for field in fields(TRAFFIC) if isinstance(getattr(TRAFFIC, field.name), np.ndarray)]
     for replica in range(3):
         share = replace(TRAFFIC, **{name: getattr(TRAFFIC, name)[replica::3] for name in columns})
         alone = simulate(ready(), share)
@@ -143,10 +143,11 @@ def test_requests_that_preempt_each_other_for_ever_are_infeasible() -> None:
     assert np.isfinite(play(replace(case, traffic=apart))[0].finished_at).all()
 
 
-def test_a_batch_beyond_the_price_list_is_an_error_of_the_scheduler() -> None:
+def test_a_batch_beyond_the_price_list_has_no_price() -> None:
     prepared = ready()
-    short = replace(prepared.price_list, token_s=prepared.price_list.token_s[:, :64])
-    with pytest.raises(RuntimeError, match="larger than the price list"):
+    whole = prepared.price_list
+    short = replace(whole, token_s=whole.token_s[:, :64], stage_token_s=whole.stage_token_s[:, :64])
+    with pytest.raises(Infeasible, match=r"has no price: the operator times end at 63"):
         simulate(replace(prepared, prices=engine.prices_of(short, prepared.limits)), uniform(10, 200, 2))
 
 
