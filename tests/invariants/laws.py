@@ -159,8 +159,8 @@ def hits_are_shared_prefixes(outcome: Outcome, traffic: Traffic, block_size: int
     whole_blocks = (traffic.prompt_tokens - 1) // block_size * block_size
     require((outcome.cached_tokens <= whole_blocks).all(), "a token is left to compute")
     require((outcome.cached_tokens % block_size == 0).all(), "hits are whole blocks")
+    content = traffic.content_for(block_size)
     for i in np.flatnonzero(outcome.cached_tokens > 0):
-        content = traffic.content
         require(content is not None, "without shared content nobody finds anything at first")
         if not isinstance(content, Content):
             continue

@@ -96,7 +96,7 @@ def test_wide_bins_are_seen() -> None:
     gaps = [gap for request in run.requests for gap in request.gaps]
     measure_laws.gaps_are_exact(gaps, gap_distribution(outcome))
     merged = [column.reshape(-1, 2).sum(axis=1) for column in even(outcome.gap_count, outcome.gap_sum)]
-    with pytest.raises(Broken, match=r"exact to 0\.05 %"):
+    with pytest.raises(Broken, match=r"exact to 0\.1 %"):
         measure_laws.gaps_are_exact(gaps, gap_distribution(replace(outcome, gap_count=merged[0], gap_sum=merged[1])))
 
 

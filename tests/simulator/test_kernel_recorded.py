@@ -1,11 +1,11 @@
-"""Golden: what vLLM 0.19.0's own scheduler was recorded to decide, request by request and to the nanosecond.
+"""Golden: what vLLM 0.19.0's own scheduler was recorded to decide, by the kernel in each of its ways to decide a step.
 
 The recordings lie outside the repository (`vllm-scheduler` in the data folder); the laws of tests/invariants go with them.
+Counters do not record steps: they are held to the recorded times of every request.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,34 +13,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulator.content import Content
+from simulator.kernel import engine
 from simulator.kernel.pricelist import PriceList
-from simulator.run import Outcome, Prepared, prepare, simulate
+from simulator.outcome import Outcome
+from simulator.run import Prepared, prepare, simulate
 from simulator.traffic import Traffic
-from tests.invariants import laws
-from tests.invariants.cases import LEAPS, MODES, PLAIN, Case, play, play_naively, resolved
+from tests.invariants import laws, step_laws
+from tests.invariants.cases import LEAPS, MODES, PLAIN, resolved
+from tests.invariants.outcomes import log_of
 from tests.shared import data_dir
+from tests.simulator.test_naive_recorded import LIMITS, SCENARIOS, about, numbers, replayed
 
-WITHOUT_PREFIX_CACHE = (
-    "s01-low-load",
-    "s02-saturation-seqs",
-    "s03-kv-exhaust",
-    "s04-kv-noreserve",
-    "s05-tiny-blocks",
-    "s06-budget-256",
-    "s07-long-prefill",
-    "s10-priority",
-)
-# Without a threshold and without priorities, steps can be decided from counters.
-COUNTABLE = tuple(name for name in WITHOUT_PREFIX_CACHE if name not in ("s07-long-prefill", "s10-priority"))
-KNOBS = ("max_num_batched_tokens", "max_num_seqs", "block_size", "max_model_len", "long_prefill_token_threshold")
+# Steps are decided from counters without a threshold, without priorities, and where blocks have no identity.
+COUNTABLE = SCENARIOS[:6]
 TIMES = {"first_scheduled_at": "first_scheduled_s", "first_token_at": "first_token_s", "finished_at": "finished_s"}
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One scenario: its configuration and totals, the deployment that it is, its traffic, and its rows by request."""
+    """One scenario: its totals, the deployment that it is, its traffic, and its rows by request."""
 
-    about: dict[str, Any]
+    summary: dict[str, Any]
     prepared: Prepared
     traffic: Traffic
     rows: pd.DataFrame
@@ -48,16 +42,16 @@ class Recording:
 
 def recording(name: str) -> Recording:
     """Returns a scenario; skips the test where there are no recordings."""
-    folder = data_dir("vllm-scheduler")
-    about = json.loads((folder / f"{name}.json").read_text())
-    rows = pd.read_csv(folder / f"{name}.requests.csv.gz")
-    config, cost = about["config"], about["cost_model"]
+    recorded = about(name)
+    rows = pd.read_csv(data_dir("vllm-scheduler") / f"{name}.requests.csv.gz", dtype={"block_ids": str})
+    config, cost = recorded["config"], recorded["cost_model"]
     deployment = resolved(
-        **{knob: config[knob] for knob in KNOBS},
-        num_gpu_blocks_override=about["usable_blocks"],
+        **{limit: config[limit] for limit in LIMITS},
+        num_gpu_blocks_override=recorded["usable_blocks"],
         scheduling_policy=config["policy"],
         scheduler_reserve_full_isl=config["scheduler_reserve_full_isl"],
         async_scheduling=config["async_scheduling"],
+        enable_prefix_caching=config["enable_prefix_caching"],
     )
     prices = {f"{part}_s": cost[f"{part}_ns"] * 1e-9 for part in ("base", "per_token", "per_kv_token")}
     traffic = Traffic(
@@ -66,8 +60,18 @@ def recording(name: str) -> Recording:
         output_tokens=rows["num_decode_tokens"].to_numpy(np.int64),
         priority=rows["priority"].to_numpy(np.int64) if "priority" in rows else np.zeros(len(rows), dtype=np.int64),
         rate_rps=1.0,
+        content=content_of(rows, config["block_size"]),
     )
-    return Recording(about, prepare(deployment, [{"source": "linear", **prices}]), traffic, rows)
+    return Recording(recorded["summary"], prepare(deployment, [{"source": "linear", **prices}]), traffic, rows)
+
+
+def content_of(rows: pd.DataFrame, block_size: int) -> Content | None:
+    """Returns what the recording says of the requests' blocks."""
+    if "block_ids" not in rows:
+        return None
+    ids = [numbers(text) for text in rows["block_ids"].fillna("")]
+    starts = np.concatenate([[0], np.cumsum([len(each) for each in ids])])
+    return Content(np.concatenate(ids).astype(np.int64), starts.astype(np.int64), block_size)
 
 
 def check(found: Outcome, expected: Recording) -> None:
@@ -75,60 +79,38 @@ def check(found: Outcome, expected: Recording) -> None:
     for column, recorded in TIMES.items():
         np.testing.assert_allclose(getattr(found, column), expected.rows[recorded], rtol=0, atol=1e-9, err_msg=recorded)
     assert np.array_equal(found.preemptions, expected.rows["preemptions"])
-    summary = expected.about["summary"]
-    preempting_only = summary["steps"] - found.iterations
+    assert np.array_equal(found.cached_tokens, expected.rows.get("cached_tokens", 0 * found.preemptions))
+    summary = expected.summary
     # A recorded step may have preempted without scheduling a token; it is no iteration.
-    assert 0 <= preempting_only <= found.preemptions.sum()
+    assert 0 <= summary["steps"] - found.iterations <= found.preemptions.sum()
     assert found.scheduled_tokens == summary["scheduled_tokens"]
     assert found.sampled_tokens == summary["output_tokens"]
-    laws.requests_are_conserved(found)
+    laws.requests_are_conserved(found, may_find_more=True)
     laws.time_goes_forward(found)
     laws.work_is_conserved(found)
+    laws.hits_are_shared_prefixes(found, expected.traffic, expected.prepared.limits.block_size)
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [(name, mode) for name in WITHOUT_PREFIX_CACHE for mode in (MODES if name in COUNTABLE else (PLAIN,))]
+    ("name", "mode"), [(name, mode) for name in SCENARIOS for mode in (MODES if name in COUNTABLE else (PLAIN,))]
 )
 def test_recorded_decisions_are_reproduced(name: str, mode: str) -> None:
     expected = recording(name)
     prepared = expected.prepared
-    assert prepared.limits.counters == prepared.limits.leaps == (name in COUNTABLE)
+    assert (prepared.limits.counters and expected.traffic.content is None) == (name in COUNTABLE)
     limits = replace(prepared.limits, counters=mode != PLAIN, leaps=mode == LEAPS)
     check(simulate(replace(prepared, limits=limits), expected.traffic), expected)
 
 
-def test_asynchronous_decisions_are_reproduced_until_the_prefix_cache_hits() -> None:
-    expected = recording("s11-async")
-    steps = pd.read_csv(data_dir("vllm-scheduler") / "s11-async.steps.csv.gz")
-    hits = steps["admitted"].str.contains(r":[1-9]", na=False)
-    first_hit_s = float(steps["sched_s"][hits].min())
-    found = simulate(expected.prepared, expected.traffic)
-    for column, recorded in TIMES.items():
-        times, golden = getattr(found, column), expected.rows[recorded].to_numpy()
-        before = (times < first_hit_s) | (golden < first_hit_s)
-        assert before.sum() > 40
-        np.testing.assert_allclose(times[before], golden[before], rtol=0, atol=1e-9, err_msg=recorded)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WITHOUT_PREFIX_CACHE)
-def test_the_oracle_reproduces_them_too(name: str) -> None:
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_step_is_the_oracles(name: str) -> None:
     expected = recording(name)
-    check(play_naively(case_of(expected))[0], expected)
-
-
-def case_of(recorded: Recording) -> Case:
-    """Returns the scenario as a case."""
-    config = recorded.about["config"]
-    return Case(
-        scheduler="vllm_v1",
-        price_list=recorded.prepared.price_list,
-        traffic=recorded.traffic,
-        **{knob: config[knob] for knob in KNOBS},
-        kv_blocks=recorded.about["usable_blocks"],
-        reserve_full_isl=config["scheduler_reserve_full_isl"],
-        by_priority=config["policy"] == "priority",
-    )
+    found = simulate(expected.prepared, expected.traffic, record_steps=True).steps
+    run = replayed(name)
+    assert found is not None
+    step_laws.logs_agree(found, log_of(run))
+    step_laws.all_of_one_log(found, run.replicas[0].knobs)
 
 
 def slower(prices: PriceList) -> PriceList:
@@ -138,6 +120,8 @@ def slower(prices: PriceList) -> PriceList:
 
 def test_a_nanosecond_a_step_is_seen() -> None:
     expected = recording("s05-tiny-blocks")
-    found = play(replace(case_of(expected), price_list=slower(expected.prepared.price_list)))[0]
+    prepared = expected.prepared
+    check(simulate(prepared, expected.traffic), expected)
+    late = replace(prepared, prices=engine.prices_of(slower(prepared.price_list), prepared.limits))
     with pytest.raises(AssertionError, match=r"first_scheduled_s|first_token_s"):
-        check(found, expected)
+        check(simulate(late, expected.traffic), expected)

@@ -47,10 +47,15 @@ def numbers(text: str) -> list[int]:
     return list(chain.from_iterable(range(int(first), int(last) + 1) for first, last in spans))
 
 
+def about(name: str) -> dict[str, Any]:
+    """Returns a scenario's configuration, cost model and totals; skips the test where there are no recordings."""
+    return dict(json.loads((data_dir("vllm-scheduler") / f"{name}.json").read_text()))
+
+
 def replayed(name: str) -> naive.Run:
     """Returns the oracle's run of a scenario."""
-    about = json.loads((data_dir("vllm-scheduler") / f"{name}.json").read_text())
-    config, cost = about["config"], about["cost_model"]
+    recorded = about(name)
+    config, cost = recorded["config"], recorded["cost_model"]
 
     def seconds(work: Sequence[naive.Work], sampled: int) -> list[float]:
         tokens, kv = sum(w.tokens for w in work), sum(w.before + w.tokens for w in work)
@@ -59,7 +64,7 @@ def replayed(name: str) -> naive.Run:
     knobs = naive.Knobs(
         scheduler="vllm_v1",
         **{limit: config[limit] for limit in LIMITS},
-        kv_blocks=about["usable_blocks"],
+        kv_blocks=recorded["usable_blocks"],
         reserve_full_isl=config["scheduler_reserve_full_isl"],
         by_priority=config["policy"] == "priority",
         asynchronous=config["async_scheduling"],
