@@ -115,7 +115,7 @@ def latencies(outcome: Outcome) -> dict[str, Floats]:
 
 
 class Gaps:
-    """The inter-token gaps of all requests; percentiles are exact to the bins' 0.05 %."""
+    """The inter-token gaps of all requests; percentiles are exact to the bins' 0.1 %."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -140,5 +140,5 @@ class Gaps:
 
 
 def gap_distribution(outcome: Outcome) -> Distribution:
-    """Returns the distribution of all inter-token gaps; percentiles are exact to the bins' 0.05 %."""
+    """Returns the distribution of all inter-token gaps; percentiles are exact to the bins' 0.1 %."""
     return Gaps(outcome).distribution()
