@@ -31,8 +31,8 @@ from tests.invariants.cases import (
 from tests.invariants.scenarios import scenarios
 
 # The same commit gets the same verdict.
-thorough = settings(max_examples=40, deadline=None, derandomize=True)
-brief = settings(max_examples=25, deadline=None, derandomize=True)
+thorough = settings(max_examples=25, deadline=None, derandomize=True)
+brief = settings(max_examples=15, deadline=None, derandomize=True)
 # Skipped decodes hold blocks by the straight line between their ends; a single step holds them by whole blocks.
 LEAPT_BLOCK_SECONDS = 0.05
 COUNTABLE = tuple(name for name in SCHEDULERS if catalog.module("schedulers", name, "scheduler").COUNTABLE)

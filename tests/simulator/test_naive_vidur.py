@@ -1,7 +1,7 @@
 """The oracle against Vidur: the same requests and the same operator times give the same times to each request.
 
-The runs lie outside the repository (`vidur-reference` in the data folder); without them nothing here runs. All are here
-but the longest one, s31. In Vidur a decode asks for a free block even when its last one has room: option `spare_block`.
+The runs lie outside the repository (`vidur-reference` in the data folder); without them nothing here runs. Each policy has
+short ones here, the kernel all of them (test_vidur.py). In Vidur a decode asks for a free block even when its last one has room: option `spare_block`.
 """
 
 from __future__ import annotations
@@ -26,22 +26,12 @@ SHORT = (
     "s21_q72_a100d_tp4pp2_sar512_code",
 )
 LONG = (
-    "s01_l7_a100_sar512_conv_light",
-    "s03_l7_a100_sar512_conv_sat",
     "s04_l7_a100_vllm_conv_mod",
     "s05_l7_a100_vllm_preempt_fixed",
     "s07_l7_a100_sar512_preempt_uniform",
-    "s10_l7_a100_lightllm_uniform",
-    "s12_l38_a100_4rep_rr_conv_mod",
     "s13_l38_a100_4rep_lor_conv_mod",
-    "s14_l38_a100_4rep_lor_conv_sat",
     "s16_c34_a100_tp2_sar1024_arxiv",
     "s18_l70_a100_tp2pp2_sar512_arxiv",
-    "s22_q72_h100d_tp8_sar512_conv",
-    "s24_l70_h100_tp4_sar1024_conv",
-    "s25_c34_h100_tp2_vllm_gamma_arxiv",
-    "s27_c34_a40_tp4_vllm_uniform",
-    "s29_l7_h100_4rep_rr_sar512_code_sat",
 )
 POLICY = {"sarathi": "sarathi_serve", "vllm": "vllm_v0"}
 ROUTER = {"lor": "least_waiting"}
