@@ -1,7 +1,8 @@
 """The oracle against Vidur: the same requests and the same operator times give the same times to each request.
 
-The runs lie outside the repository (`vidur-reference` in the data folder); without them nothing here runs. Each policy has
-short ones here, the kernel all of them (test_vidur.py). In Vidur a decode asks for a free block even when its last one has room: option `spare_block`.
+The runs lie outside the repository (`vidur-reference` in the data folder); without them nothing here runs. Policies have
+short ones here, the kernel all of them (test_vidur.py). In Vidur a decode asks for a free block even when its last one
+has room: option `spare_block`.
 """
 
 from __future__ import annotations
