@@ -11,20 +11,10 @@ import numpy as np
 from profiler import ops
 from profiler.sample import Place
 from simulator import catalog
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
 from simulator.optime.bound import bound
 from simulator.optime.families import Shard
-from simulator.optime.operators import (
-    Collective,
-    DecodeAttention,
-    Experts,
-    Gemm,
-    LatentDecode,
-    LatentPrefill,
-    Memory,
-    Operator,
-    PrefillAttention,
-    Transfer,
-)
+from simulator.optime.operators import Collective, Experts, Gemm, Memory, Operator, Transfer
 from simulator.optime.shapes import DECODE, EXPERTS, EXTENTS, KEYS, MIXED, PREFILL, Key, key_of
 from simulator.spec.device import Device
 

@@ -11,19 +11,18 @@ import numpy as np
 import pandas as pd
 
 from simulator import catalog
+from simulator.optime.attended import DecodeAttention, PrefillAttention
 from simulator.optime.operators import (
     AllGather,
     AllReduce,
     AllToAll,
     Collective,
-    DecodeAttention,
     Experts,
     Floats,
     Gemm,
     Ints,
     Memory,
     Operator,
-    PrefillAttention,
     Transfer,
 )
 from simulator.spec.device import Device, Link

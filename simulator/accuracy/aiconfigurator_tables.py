@@ -10,8 +10,9 @@ import numpy as np
 
 from simulator import catalog
 from simulator.accuracy import Case, Kind, NotCovered, Values
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
 from simulator.optime.bound import bound
-from simulator.optime.operators import DecodeAttention, Experts, Floats, Gemm, Ints, LatentDecode, LatentPrefill, PrefillAttention
+from simulator.optime.operators import Experts, Floats, Gemm, Ints
 from simulator.optime.sources import _aiconfigurator_attention as attention
 from simulator.optime.sources import _aiconfigurator_experts as experts
 from simulator.optime.sources import _aiconfigurator_gemm as gemm

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
 from simulator.optime.collectives import least_seconds
-from simulator.optime.operators import (
-    Collective,
-    DecodeAttention,
-    Experts,
-    Floats,
-    Gemm,
-    LatentDecode,
-    LatentPrefill,
-    Memory,
-    Operator,
-    PrefillAttention,
-    Transfer,
-)
+from simulator.optime.operators import Collective, Experts, Floats, Gemm, Memory, Operator, Transfer
 from simulator.spec.device import Device
 
 

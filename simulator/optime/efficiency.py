@@ -7,18 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from simulator import catalog
-from simulator.optime.operators import (
-    DecodeAttention,
-    Experts,
-    Floats,
-    Gemm,
-    Ints,
-    LatentDecode,
-    LatentPrefill,
-    Memory,
-    Operator,
-    PrefillAttention,
-)
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
+from simulator.optime.operators import Experts, Floats, Gemm, Ints, Memory, Operator
 from simulator.spec.calibration import Calibration, Rates
 from simulator.spec.device import Device, Dtype
 

@@ -8,12 +8,13 @@ from types import ModuleType
 
 import numpy as np
 
+from simulator.optime.attended import DecodeAttention
 from simulator.optime.chain import Chain
 from simulator.optime.efficiency import calibration_of
 from simulator.optime.families import Shard
 from simulator.optime.graphs import LAUNCHES, padded
 from simulator.optime.knots import octaves, union
-from simulator.optime.operators import ITEM_BYTES, DecodeAttention, Floats, Ints, Operator, Transfer
+from simulator.optime.operators import ITEM_BYTES, Floats, Ints, Operator, Transfer
 from simulator.optime.sources import Knots
 from simulator.optime.sources.roofline import Roofline
 from simulator.spec.deployment import Resolved

@@ -9,20 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulator.optime.operators import (
-    Collective,
-    DecodeAttention,
-    Experts,
-    Floats,
-    Gemm,
-    Ints,
-    LatentDecode,
-    LatentPrefill,
-    Memory,
-    Operator,
-    PrefillAttention,
-    Transfer,
-)
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
+from simulator.optime.operators import Collective, Experts, Floats, Gemm, Ints, Memory, Operator, Transfer
 
 Key = tuple[object, ...]
 Places = tuple[Floats, ...]

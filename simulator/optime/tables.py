@@ -17,9 +17,10 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.optime.attended import DecodeAttention
 from simulator.optime.bound import bound
 from simulator.optime.grids import Bools, across, along, at_least, kinds_of, locate_by_line
-from simulator.optime.operators import DecodeAttention, Floats, Ints, Memory, Operator
+from simulator.optime.operators import Floats, Ints, Memory, Operator
 from simulator.optime.provenance import EXTRAPOLATED, MEASURED, KindCodes, Priced
 from simulator.optime.shapes import BY_TOKENS, MIXED_PAIRS, Key, Places, key_of, moved, places_of
 from simulator.spec.device import Device

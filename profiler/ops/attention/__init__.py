@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from simulator.errors import InputError, unknown_name
-from simulator.optime.operators import DecodeAttention, Operator, PrefillAttention
+from simulator.optime.attended import DecodeAttention, PrefillAttention
+from simulator.optime.operators import Operator
 from simulator.spec.device import Dtype
 
 if TYPE_CHECKING:

@@ -14,20 +14,8 @@ import pandas as pd
 import yaml
 
 from simulator.errors import InputError
-from simulator.optime.operators import (
-    AllGather,
-    AllReduce,
-    AllToAll,
-    Collective,
-    DecodeAttention,
-    Experts,
-    Floats,
-    Gemm,
-    LatentDecode,
-    Memory,
-    Operator,
-    PrefillAttention,
-)
+from simulator.optime.attended import DecodeAttention, LatentDecode, PrefillAttention
+from simulator.optime.operators import AllGather, AllReduce, AllToAll, Collective, Experts, Floats, Gemm, Memory, Operator
 from simulator.optime.sources._aiconfigurator_tables import PACKAGE, VERSION, systems_folder
 from simulator.spec.device import Device, Dtype, Link
 

@@ -6,19 +6,9 @@ Layers of one kind are priced together: `layers` is how many of them there are.
 from __future__ import annotations
 
 from simulator.errors import InputError
+from simulator.optime.attended import DecodeAttention, PrefillAttention
 from simulator.optime.families import Shard
-from simulator.optime.operators import (
-    ITEM_BYTES,
-    AllGather,
-    AllReduce,
-    DecodeAttention,
-    Floats,
-    Gemm,
-    Ints,
-    Memory,
-    Operator,
-    PrefillAttention,
-)
+from simulator.optime.operators import ITEM_BYTES, AllGather, AllReduce, Floats, Gemm, Ints, Memory, Operator
 
 # The sampler reads the logits, writes them in 32 bits and reads those to choose: bytes beside the first read.
 SAMPLER_BYTES_PER_LOGIT = 8

@@ -8,9 +8,10 @@ matrices are kept in the model's dtype. An all-reduce ends each half of a layer.
 
 from __future__ import annotations
 
+from simulator.optime.attended import LatentDecode, LatentPrefill
 from simulator.optime.families import Shard, llama, moe
 from simulator.optime.families._parts import projection, sampled_operators
-from simulator.optime.operators import ITEM_BYTES, Floats, Gemm, Ints, LatentDecode, LatentPrefill, Memory, Operator
+from simulator.optime.operators import ITEM_BYTES, Floats, Gemm, Ints, Memory, Operator
 
 __all__ = ["check", "decode_operators", "prefill_operators", "sampled_operators", "token_operators"]
 

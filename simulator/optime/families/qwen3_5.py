@@ -7,9 +7,10 @@ of a prompt does so once in 64 tokens, as the kernels of flash-linear-attention 
 
 from __future__ import annotations
 
+from simulator.optime.attended import DecodeAttention, PrefillAttention
 from simulator.optime.families import Shard, _parts, llama, moe
 from simulator.optime.families._parts import projection, sampled_operators
-from simulator.optime.operators import ITEM_BYTES, DecodeAttention, Floats, Gemm, Ints, Memory, Operator, PrefillAttention
+from simulator.optime.operators import ITEM_BYTES, Floats, Gemm, Ints, Memory, Operator
 
 __all__ = ["check", "decode_operators", "prefill_operators", "sampled_operators", "token_operators"]
 

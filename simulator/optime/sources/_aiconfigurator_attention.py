@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
 from simulator.optime.bound import bound
 from simulator.optime.grids import across, along, at_least, filled, kinds_of, locate
-from simulator.optime.operators import DecodeAttention, Floats, Ints, LatentDecode, LatentPrefill, PrefillAttention
+from simulator.optime.operators import Floats, Ints
 from simulator.optime.provenance import EXTRAPOLATED, INTERPOLATED, Priced
 from simulator.optime.sources._aiconfigurator_tables import Place, Table, read
 from simulator.spec.device import Device, Dtype

@@ -15,20 +15,9 @@ import numpy as np
 
 from simulator import catalog
 from simulator.errors import InputError
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
 from simulator.optime.bound import bound
-from simulator.optime.operators import (
-    Collective,
-    DecodeAttention,
-    Experts,
-    Gemm,
-    Ints,
-    LatentDecode,
-    LatentPrefill,
-    Memory,
-    Operator,
-    PrefillAttention,
-    Transfer,
-)
+from simulator.optime.operators import Collective, Experts, Gemm, Ints, Memory, Operator, Transfer
 from simulator.optime.provenance import INTERPOLATED, ROOFLINE, Priced
 from simulator.optime.sources import Context
 from simulator.optime.sources import _aiconfigurator_attention as attention

@@ -19,8 +19,9 @@ import yaml
 
 from simulator import catalog
 from simulator.errors import InputError
+from simulator.optime.attended import DecodeAttention, PrefillAttention
 from simulator.optime.families import Shard
-from simulator.optime.operators import DecodeAttention, Experts, Operator, PrefillAttention
+from simulator.optime.operators import Experts, Operator
 from simulator.optime.shapes import MIXED, MIXED_PAIRS, Key, key_of
 from simulator.optime.sources import Context
 from simulator.optime.sources._columns import Columns, changed, existing, folder_of, numbers, read, times

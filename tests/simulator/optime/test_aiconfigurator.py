@@ -11,20 +11,10 @@ import numpy as np
 import pytest
 
 from simulator import catalog
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
 from simulator.optime.bound import bound
 from simulator.optime.families import Shard, llama
-from simulator.optime.operators import (
-    AllGather,
-    AllReduce,
-    DecodeAttention,
-    Experts,
-    Gemm,
-    LatentDecode,
-    LatentPrefill,
-    Memory,
-    Operator,
-    PrefillAttention,
-)
+from simulator.optime.operators import AllGather, AllReduce, Experts, Gemm, Memory, Operator
 from simulator.optime.provenance import EXTRAPOLATED, INTERPOLATED, KINDS, MEASURED, Priced
 from simulator.optime.sources import Context
 from simulator.optime.sources import _aiconfigurator_tables as tables

@@ -8,23 +8,11 @@ import numpy as np
 import pytest
 
 from simulator import catalog
+from simulator.optime.attended import DecodeAttention, LatentDecode, LatentPrefill, PrefillAttention
 from simulator.optime.bound import bound
 from simulator.optime.collectives import algorithms, levels
 from simulator.optime.efficiency import achieved, calibration_of
-from simulator.optime.operators import (
-    AllReduce,
-    AllToAll,
-    DecodeAttention,
-    Experts,
-    Floats,
-    Gemm,
-    LatentDecode,
-    LatentPrefill,
-    Memory,
-    Operator,
-    PrefillAttention,
-    Transfer,
-)
+from simulator.optime.operators import AllReduce, AllToAll, Experts, Floats, Gemm, Memory, Operator, Transfer
 from simulator.optime.sources.roofline import Roofline
 
 RULE = catalog.engine("vllm-0.19").all_reduce

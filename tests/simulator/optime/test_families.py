@@ -9,18 +9,10 @@ import pytest
 
 from simulator import catalog
 from simulator.errors import InputError
+from simulator.optime.attended import DecodeAttention, LatentDecode, PrefillAttention
 from simulator.optime.bound import bound
 from simulator.optime.families import Shard
-from simulator.optime.operators import (
-    AllGather,
-    AllReduce,
-    DecodeAttention,
-    Experts,
-    Gemm,
-    LatentDecode,
-    Operator,
-    PrefillAttention,
-)
+from simulator.optime.operators import AllGather, AllReduce, Experts, Gemm, Operator
 from simulator.optime.precision import Precision, Stored
 
 H100 = catalog.device("H100-SXM")

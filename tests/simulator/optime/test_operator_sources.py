@@ -11,10 +11,11 @@ import pytest
 
 from simulator import catalog
 from simulator.errors import InputError
+from simulator.optime.attended import PrefillAttention
 from simulator.optime.bound import bound
 from simulator.optime.chain import Chain, open_sources
 from simulator.optime.families import Shard, llama
-from simulator.optime.operators import AllReduce, Gemm, Ints, Memory, Operator, PrefillAttention
+from simulator.optime.operators import AllReduce, Gemm, Ints, Memory, Operator
 from simulator.optime.provenance import MEASURED, ROOFLINE, Origin, Priced
 from simulator.optime.sources import Context, IterationSource, OperatorSource
 from simulator.optime.sources import _aiconfigurator_tables as tables

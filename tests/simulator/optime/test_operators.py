@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from simulator import catalog
 from simulator.errors import InputError
+from simulator.optime.attended import DecodeAttention, PrefillAttention
 from simulator.optime.families import Shard, llama
-from simulator.optime.operators import AllGather, AllReduce, DecodeAttention, Gemm, Memory, PrefillAttention
+from simulator.optime.operators import AllGather, AllReduce, Gemm, Memory
 
 MODEL = catalog.model("meta-llama/Llama-3.1-8B")
 ONE = np.array([1])

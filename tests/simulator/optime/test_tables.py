@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator import catalog
+from simulator.optime.attended import DecodeAttention, PrefillAttention
 from simulator.optime.bound import bound
 from simulator.optime.leave_one_out import by_operator, errors_of
-from simulator.optime.operators import AllReduce, DecodeAttention, Experts, Gemm, Memory, Operator, PrefillAttention, Transfer
+from simulator.optime.operators import AllReduce, Experts, Gemm, Memory, Operator, Transfer
 from simulator.optime.provenance import EXTRAPOLATED, INTERPOLATED, MEASURED, ROOFLINE
 from simulator.optime.shapes import MIXED, MIXED_PAIRS, key_of, places_of
 from simulator.optime.tables import Table, Tables

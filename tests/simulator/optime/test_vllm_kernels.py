@@ -13,8 +13,9 @@ import pytest
 
 from simulator import catalog
 from simulator.errors import InputError
+from simulator.optime.attended import DecodeAttention
 from simulator.optime.families import Shard
-from simulator.optime.operators import DecodeAttention, Operator
+from simulator.optime.operators import Operator
 from simulator.optime.sources import Context, vllm_kernels
 from simulator.optime.sources._columns import read
 from simulator.optime.tables import Tables
