@@ -77,6 +77,8 @@ def knob(name: str, value: object) -> str:
     """Returns a knob and its value, the name left out where the value says it."""
     if isinstance(value, bool):
         return f"{name} {'on' if value else 'off'}"
+    if isinstance(value, Mapping):
+        return ", ".join(knob(f"{name}.{inner}", each) for inner, each in value.items()) or f"{name} by default"
     shown = "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
     return shown if name in ("scheduler", "dtype") else f"{name} {shown}"
 

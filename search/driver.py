@@ -21,7 +21,7 @@ from search.request import SearchRequest
 from search.samplers import Sampler, create
 from search.space import Space
 from search.trial import Scored, Task, evaluate
-from simulator import catalog
+from simulator import catalog, label
 from simulator.spec.deployment import Resolved
 
 # Enough for a worker each and few enough for the sampler to learn; fixed, so that a seed gives the same study anywhere.
@@ -233,7 +233,7 @@ class Study:
             self._best_value = told[0]
             d = scored.deployment
             self.best = (
-                f"{d.replicas}x {d.device} TP{d.tensor_parallel_size} {d.scheduler} {d.max_num_batched_tokens} tok: "
+                f"{d.replicas}x {d.device} {label.parallelism(d.model_dump())} {d.scheduler} {d.max_num_batched_tokens} tok: "
                 f"{told[0]:.4g} {self.objectives[0].unit}"
             )
 

@@ -88,3 +88,14 @@ def test_an_axis_has_its_unit_its_direction_and_the_slos_bound(name: str, title:
 def test_an_unknown_objective_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match="ttft_p99_s"):
         axis_of("ttft_p98_s", {})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({}, "scheduler_options by default"),
+        ({"chunk_size": 512, "mixed": True}, "scheduler_options.chunk_size 512, scheduler_options.mixed on"),
+    ],
+)
+def test_options_are_told_one_by_one(value: object, text: str) -> None:
+    assert words.knob("scheduler_options", value) == text
