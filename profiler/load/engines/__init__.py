@@ -39,7 +39,8 @@ class Launch:
     """What is to be served: what clients call the model, and a command (`vllm`, `sglang`, `torch`) or a URL (`openai`).
 
     `command` returns the arguments for a port. `environment` is set beside this process's own. Times are in seconds:
-    `ready_s` from the start until the server must be ready, `grace_s` from SIGTERM to SIGKILL.
+    `ready_s` from the start until the server must be ready (None: 20 minutes for what is started here, 30 s for what runs
+    already), `grace_s` from SIGTERM to SIGKILL.
     """
 
     model: str
@@ -47,7 +48,7 @@ class Launch:
     command: Command | None = None
     url: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    ready_s: float = 1200.0
+    ready_s: float | None = None
     grace_s: float = 15.0
     api: Literal["completions", "chat"] = "completions"
     prompt: Literal["token_ids", "text"] = "token_ids"
