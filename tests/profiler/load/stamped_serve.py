@@ -55,11 +55,11 @@ def main() -> None:
         load(config)
         config.loaded_app = Stamped(config.loaded_app, stamps)
 
-    uvicorn.Config.load = loaded  # type: ignore[method-assign]
+    uvicorn.Config.load = loaded  # type: ignore[assignment, method-assign]
     from transformers.cli.transformers import main as transformers
 
     sys.argv = ["transformers", "serve", model, "--device", "cpu", *rest]
-    transformers()
+    transformers()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
