@@ -62,12 +62,12 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="`urn:trimtab:problem:` and the status.")
+    type: str = Field(description='`urn:trimtab:problem:` and the status, or `infeasible` where the answer is "no".')
     title: str = Field(description="The status in words.")
     status: int
     detail: str = Field(description="What is wrong with this very request, in one line.")
     instance: str = Field(description="The address that was asked.")
-    errors: list[FieldError] | None = Field(default=None, description="With 422: every wrong field.")
+    errors: list[FieldError] | None = Field(default=None, description="With 404 and 422: every wrong field.")
 
 
 class Refused(Exception):
@@ -99,11 +99,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def problem(
-    request: Request, status: int, detail: str = "", errors: Sequence[InputError] = (), headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    detail: str = "",
+    errors: Sequence[InputError] = (),
+    headers: Mapping[str, str] | None = None,
+    kind: str | None = None,
 ) -> Response:
-    """Returns the response for an error."""
+    """Returns the response for an error; `kind` is what its type ends in, by default the status."""
     content: dict[str, Any] = {
-        "type": f"urn:trimtab:problem:{status}",
+        "type": f"urn:trimtab:problem:{kind or status}",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": " ".join((detail or WORDS.get(status, "")).split())[:1000],
@@ -163,14 +168,14 @@ async def _wrong_input(request: Request, error: Exception) -> Response:
     assert isinstance(error, InputError)
     # A study or a trial that is not there is not found; every other field is a wrong one.
     status = 404 if error.field in NOT_FOUND else 422
-    return problem(request, status, str(error), [] if status == 404 else [error])
+    return problem(request, status, str(error), [error])
 
 
 NOT_FOUND = frozenset({"study", "trial", "KIND", "NAME"})
 
 
 async def _infeasible(request: Request, error: Exception) -> Response:
-    return problem(request, 422, str(error), [InputError("deployment", "this one", str(error))])
+    return problem(request, 422, str(error), kind="infeasible")
 
 
 async def _store_failed(request: Request, error: Exception) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
@@ -13,7 +15,10 @@ from search.api.state import Opened, answer
 from simulator.errors import StoreError
 
 router = APIRouter(tags=["operation"])
-METRICS = {200: {"description": "Measures in Prometheus' text format.", "content": {"text/plain": {}}}}
+NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": models.Ready, "description": "Not ready."}}
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Measures in Prometheus' text format.", "content": {"text/plain": {}}}
+}
 
 
 @router.get("/healthz", response_model=models.Alive)
@@ -22,7 +27,7 @@ def healthz() -> Response:
     return answer({"status": "ok"})
 
 
-@router.get("/readyz", response_model=models.Ready, responses={503: {"model": models.Ready, "description": "Not ready."}})
+@router.get("/readyz", response_model=models.Ready, responses=NOT_READY)
 def readyz(service: Opened) -> Response:
     """Whether the store can be read and what a simulation needs is loaded."""
     parts = {"store": "ok", "simulations": "ok" if service.bounded.is_ready else "loading"}
