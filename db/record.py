@@ -58,6 +58,16 @@ def start_study(store: Store, study_id: str, resume: bool = False) -> StudyRow:
         return row_of(StudyRow, moved(session, study_id, "running"))
 
 
+def begin_anew(store: Store, study_id: str, versions: dict[str, Any], kernel_digest: str) -> StudyRow:
+    """Returns the study, now of this software and without the trials and points that other software had scored."""
+    with store.write() as session:
+        study = locked(session, study_id)
+        session.execute(delete(Trial).where(Trial.study_id == study_id))
+        study.versions, study.kernel_digest = versions, kernel_digest
+        events.add(session, study_id, "note", {"sentence": "begun anew: its trials were scored by another version of the software"})
+        return row_of(StudyRow, study)
+
+
 def upsert_trial(
     store: Store,
     study_id: str,
