@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import subprocess
 from typing import Annotated
 
 import typer
@@ -40,7 +39,8 @@ def serve(
     with open_store(db) as store:
         place = store.place
     if only == "worker":
-        raise typer.Exit(subprocess.call(server.worker_command(db)))
+        server.work(db)
+        return
     try:
         listening = server.listen(host, port)
     except OSError as error:

@@ -77,4 +77,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def worker_command(db: str) -> list[str]:
     """Returns the command line of a worker on a store."""
-    return [sys.executable, "-m", "search.cli", "worker", "--db", db]
+    return [sys.executable, "-m", "search.cli", "serve", "--only", "worker", "--db", db]
+
+
+def work(db: str) -> None:
+    """Runs jobs of the store until SIGTERM or SIGINT."""
+    from search import worker
+
+    logs.to_standard_error()
+    worker.run(worker.Settings(db))

@@ -15,7 +15,9 @@ from search.api.state import Opened, answer
 from simulator.errors import StoreError
 
 router = APIRouter(tags=["operation"])
-NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": models.Ready, "description": "Not ready."}}
+NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": models.Ready, "description": "Not ready."},
+}
 METRICS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Measures in Prometheus' text format.", "content": {"text/plain": {}}}
 }

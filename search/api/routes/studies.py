@@ -34,11 +34,14 @@ from simulator.errors import InputError
 router = APIRouter(tags=["studies"])
 READ, SUBMIT = [Depends(require("read"))], [Depends(require("submit"))]
 RUNS = documented(401, 403, 404, 409, 422, 429, 503)
-TAKEN_IN = {
+TAKEN_IN: dict[str, Any] = {
     "model": models.Submitted,
     "headers": {"Location": {"description": "Where the study is.", "schema": {"type": "string"}}},
 }
-ACCEPTED = {202: {"description": "Taken in.", **TAKEN_IN}, 200: {"description": "Taken in before, under this key.", **TAKEN_IN}}
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"description": "Taken in.", **TAKEN_IN},
+    200: {"description": "Taken in before, under this key.", **TAKEN_IN},
+}
 Key = Annotated[
     str | None,
     Header(
@@ -52,6 +55,9 @@ Key = Annotated[
 Priority = Annotated[int, Query(ge=-100, le=100, description="The higher runs first.")]
 Text = Annotated[str | None, Query(max_length=200, pattern=READABLE)]
 CHANGES = {"slo": {"ttft_p99_s": 1.0}, "budget": {"trials": 50}}
+Changes = Annotated[
+    dict[str, Any], Body(examples=[CHANGES], description="Fields that take the place of the study's; null takes one away.")
+]
 
 
 @router.post("/studies", status_code=202, response_model=models.Submitted, dependencies=SUBMIT,
