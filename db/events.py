@@ -42,6 +42,14 @@ def since(store: Store, study_id: str, seq: int = 0, limit: int = 500) -> list[E
         return [row_of(EventRow, event) for event in session.scalars(query)]
 
 
+def latest(store: Store, study_id: str, kind: str) -> EventRow | None:
+    """Returns the last event of a kind, or None where there is none."""
+    query = select(Event).where(Event.study_id == study_id, Event.kind == kind).order_by(Event.seq.desc()).limit(1)
+    with store.read() as session:
+        found = session.scalar(query)
+        return None if found is None else row_of(EventRow, found)
+
+
 def prune(store: Store, before: datetime) -> int:
     """Returns how many events of finished studies older than `before` were removed; each study keeps its last one.
 

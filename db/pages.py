@@ -15,12 +15,16 @@ from db.tables import Study, Trial
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which studies a list holds: all that are not None must fit; `since` is the earliest moment of creation."""
+    """Which studies a list holds: all that are not None must fit; `since` is the earliest moment of creation.
+
+    `words` is a part of the name, whatever its case.
+    """
 
     state: StudyState | None = None
     name: str | None = None
     model: str | None = None
     since: datetime | None = None
+    words: str | None = None
 
 
 def studies(store: Store, limit: int, after: tuple[datetime, str] | None = None, wanted: Wanted | None = None) -> list[StudyLine]:
@@ -40,6 +44,8 @@ def newest(wanted: Wanted) -> Select[Study]:
         query = query.where(Study.state == wanted.state)
     if wanted.name is not None:
         query = query.where(Study.name == wanted.name)
+    if wanted.words is not None:
+        query = query.where(Study.name.icontains(wanted.words, autoescape=True))
     if wanted.model is not None:
         query = query.where(Study.request["model"].as_string() == wanted.model)
     if wanted.since is not None:

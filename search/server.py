@@ -27,7 +27,12 @@ GRACE_S = 2
 
 def build(db: str, limits: Limits | None = None) -> FastAPI:
     """Returns the web application on the store at `db`."""
-    return application(db, limits)
+    from dashboard.app import mount
+
+    def extend(app: FastAPI) -> None:
+        mount(app, lambda: app.state.service.store)
+
+    return application(db, limits, extend)
 
 
 class Server(uvicorn.Server):

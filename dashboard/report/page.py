@@ -34,7 +34,7 @@ def render(study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPo
     ).get_template("page.html")
     return template.render(
         policy=_policy(scripts),
-        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        style=Markup((FOLDER.parent / "assets" / "page.css").read_text(encoding="utf-8")),
         plotly=scripts[0],
         script=scripts[1],
         settings=json_text(_settings()),
