@@ -49,7 +49,7 @@ def assemble(model: Model, settings: Settings, *, record: bool = False) -> Engin
     limits = settings.limits(longest, blocks)
     keeper.check(limits)
     driver = Driver(limits, settings.policy())
-    runner = Runner(model, launched, keeper.total(limits), limits.block_size)
+    runner = Runner(model, launched, keeper.total(limits), limits.block_size, settings.graph_memory_bytes)
     return Engine(driver, runner, keeper, arch.eos_token_ids, record=record)
 
 

@@ -20,6 +20,11 @@ class Group:
     rank: int = 0
     size: int = 1
 
+    @property
+    def processes(self) -> int:
+        """The processes of the engine."""
+        return self.size
+
     def add_up(self, partial: Tensor) -> Tensor:
         """Returns the sum of all processes' tensors, in place of this one's."""
         if self.size > 1:

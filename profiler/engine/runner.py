@@ -20,12 +20,17 @@ class Runner:
     One block more than the pool has is where rows that only fill a graph up put their KV.
     """
 
-    def __init__(self, model: Model, graphs: Graphs, blocks: int, block_size: int) -> None:
+    def __init__(self, model: Model, graphs: Graphs, blocks: int, block_size: int, most_bytes: int | None = None) -> None:
         self.model, self.block_size = model, block_size
         self.device = model.embedding.device
         self.pool = model.pool((blocks + 1) * block_size)
-        self._compute = graphs(model, self.pool, blocks * block_size)
+        self.launch = graphs(model, self.pool, blocks * block_size, most_bytes)
         self._latest = torch.zeros(0, dtype=torch.int64, device=self.device)
+
+    @property
+    def graph_report(self) -> list[tuple[object, ...]]:
+        """What was measured and chosen where graphs are chosen: see graphs/_choice.py; empty elsewhere."""
+        return list(getattr(self.launch, "report", ()))
 
     def run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tensor:
         """Returns the tokens of the parts that sample, in their order; on CUDA they may still be under way.
@@ -50,7 +55,7 @@ class Runner:
         self._make_room(max(part.owner for part in parts) + 1)
         if batch.awaited:
             batch = batch.with_rows(torch.where(batch.rows < 0, self._latest[batch.owners], batch.rows))
-        logits = self._compute(batch)
+        logits = self.launch(batch)
         places = (np.cumsum([part.sampled for part in parts]) - 1)[list(batch.order)]
         how = np.array([temperatures, uniforms], dtype=np.float64).reshape(2, -1)[:, places]
         temperature, chance = torch.from_numpy(how).to(self.device).unbind(0)

@@ -43,6 +43,7 @@ class Settings(Spec):
     attention_backend: str = "sdpa"
     kv_allocator: str = "paged"
     graphs: str = "off"
+    graph_memory_bytes: PositiveInt | None = None
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = Field(default=0, ge=0)
