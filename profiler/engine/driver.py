@@ -28,7 +28,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(eq=False)
 class Served:
-    """A request in the driver: its row of the records, its prompt and the tokens that landed after it, and whether it ended."""
+    """A request in the driver: its row of the records, its prompt and the tokens that landed after it, and whether it ended.
+
+    `cached_tokens` of its prompt were in the prefix cache when it was first admitted; None before.
+    """
 
     row: int
     number: int
@@ -36,6 +39,7 @@ class Served:
     max_new_tokens: int
     tokens: list[int]
     ended: bool = False
+    cached_tokens: int | None = None
 
     @property
     def produced(self) -> int:
@@ -84,8 +88,8 @@ class Driver:
     _count: int = 0
 
     def __post_init__(self) -> None:
-        if self.limits.pipeline_stages > 1 or self.limits.group > 1:
-            raise InputError("pipeline_parallel_size", self.limits.pipeline_stages, "1, and no groups: one lane of steps")
+        if self.limits.group > 1:
+            raise InputError("data_parallel_size", self.limits.group, "1: engines that step together are not driven")
         limits = self.limits
         self.config, self.replica = records.config_of(limits), records.replica_of(limits)
         self.running = records.running_of(limits)
@@ -158,10 +162,14 @@ class Driver:
             row = int(self.requests["preempted_before"][row])
         count = self._launch(*self._engine, now, self._parts)
         parts = self._parts[:count].copy()
+        members = tuple([self.served[row] for row in parts[:, driven.REQUEST_AT].tolist()])
+        for served, found in zip(members, parts[:, driven.FOUND_AT].tolist(), strict=True):
+            if found != NOBODY and served.cached_tokens is None:
+                served.cached_tokens = found
         return Decision(
             at=now,
             parts=parts,
-            members=tuple(self.served[int(row)] for row in parts[:, driven.REQUEST_AT]),
+            members=members,
             preempted=tuple(reversed(preempted)),
             num_running=int(replica["num_running"]),
             num_waiting=int(replica["num_waiting"]),

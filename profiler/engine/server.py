@@ -104,7 +104,7 @@ async def _stream(
             done = landed.reason is not None
             yield _event(answer.part([landed.token], landed.reason))
         if usage:
-            yield _event({**answer.head, "choices": [], "usage": answer.usage(count)})
+            yield _event({**answer.head, "choices": [], "usage": answer.usage(count, ticket.cached_tokens)})
         yield "data: [DONE]\n\n"
     finally:
         if not done:
@@ -130,7 +130,7 @@ async def _whole(worker: Worker, ticket: Ticket, out: asyncio.Queue[Landed | Non
     finally:
         if reason is None:
             worker.drop(ticket)
-    return JSONResponse({**answer.part(tokens, reason), "usage": answer.usage(len(tokens))})
+    return JSONResponse({**answer.part(tokens, reason), "usage": answer.usage(len(tokens), ticket.cached_tokens)})
 
 
 def _event(document: dict[str, Any]) -> str:

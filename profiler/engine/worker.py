@@ -24,6 +24,11 @@ class Ticket:
     served: Served | None = None
     dropped: bool = False
 
+    @property
+    def cached_tokens(self) -> int:
+        """The tokens of its prompt that were in the prefix cache."""
+        return (self.served.cached_tokens if self.served is not None else None) or 0
+
 
 class Worker:
     """Runs an engine until it is closed; `submit` and `drop` may be called from any thread."""
