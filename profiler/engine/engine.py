@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from profiler.engine.batch import Part
 from profiler.engine.driver import Decision, Driver, Served
 from profiler.engine.kv import Allocator
-from profiler.engine.runner import Runner
+from profiler.engine.runner import Runner, Tokens
 from profiler.engine.sampling import Sampling, uniform
 from profiler.engine.steplog import Recorder
 from simulator.errors import InputError
@@ -34,7 +33,7 @@ class Landed:
 @dataclass(frozen=True, eq=False)
 class _Flight:
     decision: Decision
-    tokens: Tensor
+    tokens: Tokens
     step: int
     start_s: float
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from profiler.engine.batch import Part, lay_out
+from profiler.engine.batch import Batch, Part, lay_out
 from profiler.engine.graphs import Graphs
 from profiler.engine.model import Model
 from profiler.engine.sampling import pick
+
+
+class Tokens(Protocol):
+    """The tokens of a step, which may still be under way."""
+
+    def tolist(self) -> list[int]:
+        """Returns them, once the step is done."""
 
 
 class Runner:
@@ -22,7 +30,7 @@ class Runner:
 
     def __init__(self, model: Model, graphs: Graphs, blocks: int, block_size: int, most_bytes: int | None = None) -> None:
         self.model, self.block_size = model, block_size
-        self.device = model.embedding.device
+        self.device = model.device
         self.pool = model.pool((blocks + 1) * block_size)
         self.launch = graphs(model, self.pool, blocks * block_size, most_bytes)
         self._latest = torch.zeros(0, dtype=torch.int64, device=self.device)
@@ -32,7 +40,7 @@ class Runner:
         """What was measured and chosen where graphs are chosen: see graphs/_choice.py; empty elsewhere."""
         return list(getattr(self.launch, "report", ()))
 
-    def run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tensor:
+    def run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tokens:
         """Returns the tokens of the parts that sample, in their order; on CUDA they may still be under way.
 
         `temperatures` and `uniforms` have one number for each of those parts.
@@ -49,19 +57,25 @@ class Runner:
         """Lets the other processes of the group end."""
         self.model.group.told(None)
 
-    @torch.inference_mode()
-    def _run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tensor:
-        batch = lay_out(parts, self.block_size, self.device)
+    def picked(
+        self, logits: Tensor, batch: Batch, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]
+    ) -> Tensor:
+        """Returns the tokens of the parts that sample, in their order, and remembers them for later steps."""
         self._make_room(max(part.owner for part in parts) + 1)
-        if batch.awaited:
-            batch = batch.with_rows(torch.where(batch.rows < 0, self._latest[batch.owners], batch.rows))
-        logits = self.launch(batch)
         places = (np.cumsum([part.sampled for part in parts]) - 1)[list(batch.order)]
         how = np.array([temperatures, uniforms], dtype=np.float64).reshape(2, -1)[:, places]
         temperature, chance = torch.from_numpy(how).to(self.device).unbind(0)
         tokens = self.model.group.agreed(pick(logits, temperature, chance))
         self._latest[batch.askers] = tokens
         return tokens[torch.from_numpy(np.argsort(batch.order, kind="stable")).to(self.device)]
+
+    @torch.inference_mode()
+    def _run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tokens:
+        batch = lay_out(parts, self.block_size, self.device)
+        if batch.awaited:
+            self._make_room(max(part.owner for part in parts) + 1)
+            batch = batch.with_rows(torch.where(batch.rows < 0, self._latest[batch.owners], batch.rows))
+        return self.picked(self.launch(batch), batch, parts, temperatures, uniforms)
 
     def _make_room(self, owners: int) -> None:
         more = owners - len(self._latest)

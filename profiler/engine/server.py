@@ -19,7 +19,6 @@ from profiler.engine.protocol import Answer, CompletionRequest, error
 from profiler.engine.worker import Ticket, Worker
 from simulator.errors import InputError
 
-GONE = "the engine has stopped"
 # How often it is asked whether a client that waits for a whole answer is still there.
 LOOK_S = 1.0
 
@@ -98,7 +97,7 @@ async def _stream(
         while not done:
             landed = await out.get()
             if landed is None:
-                yield _event(error(GONE, "server_error", 500))
+                yield _event(error(worker.reason, "server_error", 500))
                 return
             count += 1
             done = landed.reason is not None
@@ -124,7 +123,7 @@ async def _whole(worker: Worker, ticket: Ticket, out: asyncio.Queue[Landed | Non
                     return Response(status_code=499)
                 continue
             if landed is None:
-                return JSONResponse(error(GONE, "server_error", 500), 500)
+                return JSONResponse(error(worker.reason, "server_error", 500), 500)
             tokens.append(landed.token)
             reason = landed.reason
     finally:

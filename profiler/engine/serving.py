@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ import uvicorn
 
 from profiler.engine import architecture, build, steplog
 from profiler.engine.engine import Engine
+from profiler.engine.failure import EngineFailed
 from profiler.engine.followers import together
+from profiler.engine.graphs._choice import COLUMNS
 from profiler.engine.parallel import ALONE, Group
 from profiler.engine.server import application
 from profiler.engine.settings import Settings
@@ -43,17 +46,26 @@ class Choice:
 
 
 def serve(choice: Choice, ready: Callable[[str, str], None]) -> None:
-    """Returns when the server has ended; `ready` is told the address and what is served once it listens."""
+    """Returns when the server has ended; `ready` is told the address and what is served once it listens.
+
+    Raises EngineFailed where the engine has ended by itself.
+    """
     settings = Settings.parse(choice.knobs, "--set")
     make = partial(built, choice, settings)
-    with _listening(choice.host, choice.port) as sock, together(make, settings.tensor_parallel_size) as engine:
-        app = application(Worker(engine), choice.served_name, seed=settings.seed, at_end=lambda: _write(choice.steps, engine))
+    stages = settings.pipeline_parallel_size
+    with _listening(choice.host, choice.port) as sock, together(make, settings.tensor_parallel_size, stages) as engine:
+        worker = Worker(engine)
+        app = application(worker, choice.served_name, seed=settings.seed, at_end=lambda: _write(choice.steps, engine))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=FAREWELL_S)
         host, port = sock.getsockname()[:2]
         limits = engine.driver.limits
         told = f"{choice.served_name} on {engine.runner.device}, {settings.scheduler}, {limits.kv_blocks:,} KV blocks"
         ready(f"http://{host}:{port}", told)
-        uvicorn.Server(config).run(sockets=[sock])
+        server = uvicorn.Server(config)
+        worker.on_failure = partial(setattr, server, "should_exit", True)
+        server.run(sockets=[sock])
+        if worker.failure is not None:
+            raise EngineFailed(worker.reason)
 
 
 def built(choice: Choice, settings: Settings, group: Group = ALONE) -> Engine:
@@ -76,3 +88,6 @@ def _write(steps: Path | None, engine: Engine) -> None:
     if steps is not None and engine.recorder is not None:
         with steps.open("w", newline="", encoding="utf-8") as file:
             steplog.write(file, engine.recorder.log())
+    if steps is not None and engine.runner.graph_report:
+        with steps.with_suffix(".graphs.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *engine.runner.graph_report])

@@ -48,7 +48,10 @@ def padded(batch: Batch, bucket: Bucket, scratch: int) -> Batch:
     logits of its own rows come first.
     """
     more = bucket.rows - batch.rows.shape[0]
-    everybody = [_widened(batch.decode_slots, bucket.kv), *(_as_rows(chunk.slots, chunk.length, bucket.kv) for chunk in batch.chunks)]
+    everybody = [
+        _widened(batch.decode_slots, bucket.kv),
+        *(_as_rows(chunk.slots, chunk.length, bucket.kv) for chunk in batch.chunks),
+    ]
     lengths = [batch.decode_lengths, *(_seen(len(chunk.slots), chunk.length, batch.decode_lengths) for chunk in batch.chunks)]
     return replace(
         batch,

@@ -172,7 +172,50 @@ def test_a_failing_engine_tells_everybody(worker: Worker, app: FastAPI, monkeypa
     assert str(worker.failure) == "out of memory"
 
 
+def test_memory_that_runs_out_is_told_to_everybody(worker: Worker, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(worker.engine.runner, "launch", fail)
+    ended = threading.Event()
+    worker.on_failure = ended.set
+
+    async def ask() -> list[Any]:
+        async with client(app) as http:
+            first = await asyncio.gather(*(http.post("/v1/completions", json=body(k)) for k in range(3)))
+            return [*first, await http.get("/health")]
+
+    *answers, health = asyncio.run(ask())
+    assert health.status_code == 503 and ended.wait(10)
+    for answer in answers:
+        assert answer.status_code == 500 and "ran out of memory on cpu" in answer.json()["error"]["message"]
+
+
 # The command
+
+
+def test_the_command_ends_in_one_line_when_memory_runs_out(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from profiler.engine import serving
+    from profiler.engine.runner import Runner
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    class Asking(Worker):
+        """Asks itself for something as soon as it is there."""
+
+        def __init__(self, one: Any) -> None:
+            super().__init__(one)
+            threading.Timer(1.0, lambda: self.submit(prompts()[0], ways()[0], lambda landed: None)).start()
+
+    monkeypatch.setattr(Runner, "run", fail)
+    monkeypatch.setattr(serving, "Worker", Asking)
+    asked = ["--model-path", str(checkpoint("llama")), "--port", "0", "--set", "max_model_len=96"]
+    assert cli.main(["engine", "serve", *asked]) == 1
+    ready, line = capfd.readouterr().err.splitlines()
+    assert "serves" in ready and "ran out of memory on cpu (CUDA out of memory)" in line
 
 
 def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
