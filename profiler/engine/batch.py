@@ -98,6 +98,32 @@ def lay_out(parts: Sequence[Part], block_size: int, device: torch.device) -> Bat
     )
 
 
+def lay_out_window(
+    tokens: Sequence[int], start: int, blocks: Ints, rows: int, block_size: int, scratch: int, asked: bool, device: torch.device
+) -> Batch:
+    """Returns one chunk of `rows` places from `start` on, the first of which have `tokens`, the others filled up.
+
+    What it computes has the same shape whatever the tokens are; all rows sample, or none where nobody `asked`.
+    """
+    places, more = np.arange(start + len(tokens)), rows - len(tokens)
+    kept = blocks[places // block_size] * block_size + places % block_size
+    slots = np.concatenate([kept, np.full(more, scratch)])
+    nobody = np.zeros(0, dtype=np.int64)
+    return Batch(
+        rows=_put(np.array([*tokens, *[0] * more], dtype=np.int64), device),
+        positions=_put(np.arange(start, start + rows).clip(max=start + len(tokens) - 1), device),
+        slots=_put(slots[start:], device),
+        owners=_put(np.zeros(rows, dtype=np.int64), device),
+        awaited=False,
+        decode_slots=_put(nobody.reshape(0, 0), device),
+        decode_lengths=_put(nobody, device),
+        chunks=(Chunk(0, rows, _put(slots, device)),),
+        sampled=_put(np.arange(rows) if asked else nobody, device),
+        askers=_put(nobody, device),
+        order=(),
+    )
+
+
 def _new_slots(part: Part, block_size: int) -> Ints:
     """Returns where the KV of the step's own tokens goes."""
     places = np.arange(part.before, part.before + len(part.tokens))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from profiler.engine import architecture, weights
+from profiler.engine import architecture, verification, weights
 from profiler.engine.architecture import Architecture
 from profiler.engine.attention import backend
 from profiler.engine.driver import Driver
@@ -19,6 +19,7 @@ from profiler.engine.parallel import ALONE, Group
 from profiler.engine.pipeline import PipelinedRunner
 from profiler.engine.runner import Runner
 from profiler.engine.settings import Settings
+from profiler.engine.verification import Verifier
 from simulator.errors import Infeasible, InputError, unknown_name
 
 # What KV may take of a host's memory where nothing else is said.
@@ -50,6 +51,8 @@ def assemble(model: Model, settings: Settings, *, record: bool = False) -> Engin
     blocks = settings.num_gpu_blocks_override or model.group.least(_blocks_in_memory(model, settings, longest))
     limits = settings.limits(longest, blocks)
     keeper.check(limits)
+    if settings.determinism == "verified":
+        verification.check(limits, arch)
     driver = Driver(limits, settings.policy())
     kind = PipelinedRunner if model.group.stages > 1 else Runner
     try:
@@ -58,7 +61,8 @@ def assemble(model: Model, settings: Settings, *, record: bool = False) -> Engin
         if not is_out_of_memory(error):
             raise
         raise _no_room(model, settings, keeper.total(limits)) from None
-    return Engine(driver, runner, keeper, arch.eos_token_ids, record=record)
+    verifier = Verifier(runner, driver, settings.verification_window) if settings.determinism == "verified" else None
+    return Engine(driver, runner, keeper, arch.eos_token_ids, verifier=verifier, record=record)
 
 
 def _no_room(model: Model, settings: Settings, blocks: int) -> InputError:

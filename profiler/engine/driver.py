@@ -204,6 +204,16 @@ class Driver:
                 self._end(served, FINISHED)
         return got
 
+    def roll_back(self, served: Served, tokens: int) -> None:
+        """Takes a running request back to its first so many tokens, whose KV is computed, before its next token lands.
+
+        No step may be in flight but the one that lands.
+        """
+        del served.tokens[tokens:]
+        request = self.requests[served.row]
+        request["known_tokens"] = request["computed_tokens"] = tokens
+        request["exhausted"] = 0
+
     @property
     def _engine(self) -> tuple[Any, Any, Any, Ints, Cache]:
         return self.config[0], self.replica[0], self.requests, self.running, self.cache

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from profiler.engine.batch import Batch, Part, lay_out
+from profiler.engine.batch import Batch, Ints, Part, lay_out, lay_out_window
 from profiler.engine.graphs import Graphs
 from profiler.engine.model import Model
 from profiler.engine.sampling import pick
@@ -28,11 +28,14 @@ class Runner:
     One block more than the pool has is where rows that only fill a graph up put their KV.
     """
 
+    RUN, WINDOW = range(2)
+
     def __init__(self, model: Model, graphs: Graphs, blocks: int, block_size: int, most_bytes: int | None = None) -> None:
         self.model, self.block_size = model, block_size
         self.device = model.device
         self.pool = model.pool((blocks + 1) * block_size)
-        self.launch = graphs(model, self.pool, blocks * block_size, most_bytes)
+        self.scratch = blocks * block_size
+        self.launch = graphs(model, self.pool, self.scratch, most_bytes)
         self._latest = torch.zeros(0, dtype=torch.int64, device=self.device)
 
     @property
@@ -45,13 +48,26 @@ class Runner:
 
         `temperatures` and `uniforms` have one number for each of those parts.
         """
-        self.model.group.told((parts, temperatures, uniforms))
+        self.model.group.told((self.RUN, parts, temperatures, uniforms))
         return self._run(parts, temperatures, uniforms)
+
+    def window(
+        self, tokens: Sequence[int], start: int, blocks: Ints, rows: int, temperature: float, uniforms: Sequence[float]
+    ) -> list[int]:
+        """Returns the tokens after each of `rows` places from `start` on, of which the first have `tokens`.
+
+        The step has the same shape whatever they are; it writes the KV of the tokens into the request's `blocks`. Without
+        `uniforms`, of which there are as many as rows, nothing is sampled.
+        """
+        what = tokens, start, blocks, rows, temperature, uniforms
+        self.model.group.told((self.WINDOW, *what))
+        return self._window(*what).tolist()
 
     def follow(self) -> None:
         """Runs the steps that the first process of the group runs, until it says that there are no more."""
         while (step := self.model.group.told(None)) is not None:
-            self._run(*step)
+            kind, *what = step
+            self._run(*what) if kind == self.RUN else self._window(*what)
 
     def close(self) -> None:
         """Lets the other processes of the group end."""
@@ -76,6 +92,15 @@ class Runner:
             self._make_room(max(part.owner for part in parts) + 1)
             batch = batch.with_rows(torch.where(batch.rows < 0, self._latest[batch.owners], batch.rows))
         return self.picked(self.launch(batch), batch, parts, temperatures, uniforms)
+
+    @torch.inference_mode()
+    def _window(
+        self, tokens: Sequence[int], start: int, blocks: Ints, rows: int, temperature: float, uniforms: Sequence[float]
+    ) -> Tensor:
+        batch = lay_out_window(tokens, start, blocks, rows, self.block_size, self.scratch, bool(uniforms), self.device)
+        logits: Tensor = self.model(batch, self.pool)
+        chances = torch.tensor(uniforms, dtype=torch.float64, device=self.device)
+        return self.model.group.agreed(pick(logits, torch.full_like(chances, temperature), chances))
 
     def _make_room(self, owners: int) -> None:
         more = owners - len(self._latest)

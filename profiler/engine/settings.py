@@ -48,6 +48,8 @@ class Settings(Spec):
     kv_allocator: str = "paged"
     graphs: str = "off"
     graph_memory_bytes: PositiveInt | None = None
+    determinism: Literal["none", "verified"] = "none"
+    verification_window: PositiveInt = 32
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = Field(default=0, ge=0)
