@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -72,10 +73,10 @@ class Decision:
         """The computed tokens of all that take part, after it."""
         return self.tokens + int(self.parts[:, driven.BEFORE_AT].sum())
 
-    @property
+    @cached_property
     def sampling(self) -> list[int]:
         """The places of the parts that sample, in their order."""
-        return [int(place) for place in np.flatnonzero(self.parts[:, driven.SAMPLED_AT])]
+        return np.flatnonzero(self.parts[:, driven.SAMPLED_AT]).tolist()
 
 
 @dataclass
@@ -195,7 +196,8 @@ class Driver:
         for served, token in zip(members, tokens, strict=True):
             if not served.ended:
                 served.tokens.append(token)
-                self._know(served)
+                if len(served.tokens) % self.limits.block_size == 0:
+                    self._know(served)
         self._land(*self._engine, decision.parts[decision.sampling, driven.REQUEST_AT])
         for served, stop in zip(members, stops, strict=True):
             if served.ended:

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from profiler.engine.batch import Part
 from profiler.engine.driver import Decision, Driver, Served
 from profiler.engine.kv import Allocator
@@ -122,7 +120,7 @@ class Engine:
         before, end = row[driven.BEFORE_AT], row[driven.BEFORE_AT] + row[driven.TOKENS_AT]
         known = served.tokens[before:end]
         # What is beyond the landed tokens was sampled by a step in flight.
-        tokens = np.array(known + [AWAITED] * (end - before - len(known)), dtype=np.int64)
+        tokens = known + [AWAITED] * (end - before - len(known))
         blocks = self.allocator.blocks(self.driver, served, -(-end // self.driver.limits.block_size))
         return Part(tokens, before, blocks, served.row, bool(row[driven.SAMPLED_AT]))
 

@@ -77,13 +77,18 @@ class Runner:
         self, logits: Tensor, batch: Batch, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]
     ) -> Tensor:
         """Returns the tokens of the parts that sample, in their order, and remembers them for later steps."""
-        self._make_room(max(part.owner for part in parts) + 1)
-        places = (np.cumsum([part.sampled for part in parts]) - 1)[list(batch.order)]
-        how = np.array([temperatures, uniforms], dtype=np.float64).reshape(2, -1)[:, places]
-        temperature, chance = torch.from_numpy(how).to(self.device).unbind(0)
-        tokens = self.model.group.agreed(pick(logits, temperature, chance))
+        self._make_room(max([part.owner for part in parts]) + 1)
+        ranks = np.argsort(batch.order, kind="stable")
+        if any(temperatures):
+            how = np.empty((2, len(ranks)))
+            how[:, ranks] = temperatures, uniforms
+            tokens = pick(logits, *torch.from_numpy(how).to(self.device).unbind(0))
+        else:
+            tokens = logits.argmax(dim=-1)
+        tokens = self.model.group.agreed(tokens)
         self._latest[batch.askers] = tokens
-        return tokens[torch.from_numpy(np.argsort(batch.order, kind="stable")).to(self.device)]
+        in_order = batch.order == tuple(sorted(batch.order))
+        return tokens if in_order else tokens[torch.from_numpy(ranks).to(self.device)]
 
     @torch.inference_mode()
     def _run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tokens:
