@@ -21,6 +21,7 @@ from profiler.engine.runner import Runner
 from profiler.engine.settings import Settings
 from profiler.engine.verification import Verifier
 from simulator.errors import Infeasible, InputError, unknown_name
+from simulator.kernel.limits import Limits
 
 # What KV may take of a host's memory where nothing else is said.
 HOST_KV_BYTES = 2 << 30
@@ -56,19 +57,23 @@ def assemble(model: Model, settings: Settings, *, record: bool = False) -> Engin
     driver = Driver(limits, settings.policy())
     kind = PipelinedRunner if model.group.stages > 1 else Runner
     try:
-        runner = kind(model, launched, keeper.total(limits), limits.block_size, settings.graph_memory_bytes)
+        pool = keeper.reserve(model, (keeper.total(limits) + 1) * limits.block_size)
+        runner = kind(model, launched, pool, limits.block_size, settings.graph_memory_bytes)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise _no_room(model, settings, keeper.total(limits)) from None
+        raise _no_room(model, settings, limits, keeper.total(limits)) from None
     verifier = Verifier(runner, driver, settings.verification_window) if settings.determinism == "verified" else None
     return Engine(driver, runner, keeper, arch.eos_token_ids, verifier=verifier, record=record)
 
 
-def _no_room(model: Model, settings: Settings, blocks: int) -> InputError:
+def _no_room(model: Model, settings: Settings, limits: Limits, blocks: int) -> InputError:
     """Returns what is told when the KV pool does not fit: what would."""
     each, free = model.block_bytes(settings.block_size), free_bytes(model.device)
     fits = f"up to {free // each:,} KV blocks of {each:,} bytes, for the {free:,} that are free on {model.device}"
+    if blocks > limits.kv_blocks:
+        allowed = f"fewer, or a smaller max_model_len: {blocks:,} KV blocks fail that {settings.kv_allocator} KV takes; {fits}"
+        return InputError("max_num_seqs", limits.max_num_seqs, allowed)
     if settings.num_gpu_blocks_override is None:
         return InputError("gpu_memory_utilization", settings.gpu_memory_utilization, f"less: {blocks:,} KV blocks fail; {fits}")
     return InputError("num_gpu_blocks_override", settings.num_gpu_blocks_override, fits)

@@ -112,7 +112,7 @@ class Engine:
         ways = [self._sampling[served] for served in sampling]
         # A token's place is behind all that are computed by then.
         places = [rows[place][driven.BEFORE_AT] + rows[place][driven.TOKENS_AT] for place in decision.sampling]
-        chances = [uniform(way.seed, place) for way, place in zip(ways, places, strict=True)]
+        chances = [uniform(way.seed, place) if way.temperature else 0.0 for way, place in zip(ways, places, strict=True)]
         tokens = self.runner.run(parts, [way.temperature for way in ways], chances)
         self._flights.append(_Flight(decision, tokens, step, max(decision.at, self._free_at)))
 

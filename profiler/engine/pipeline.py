@@ -102,8 +102,8 @@ class Line:
 class PipelinedRunner(Runner):
     """A runner of one stage; that of the first process tells the others what to do."""
 
-    def __init__(self, model: Model, graphs: Graphs, blocks: int, block_size: int, most_bytes: int | None = None) -> None:
-        super().__init__(model, graphs, blocks, block_size, most_bytes)
+    def __init__(self, model: Model, graphs: Graphs, pool: Tensor, block_size: int, most_bytes: int | None = None) -> None:
+        super().__init__(model, graphs, pool, block_size, most_bytes)
         self.line = Line(model.group)
 
     def run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tokens:

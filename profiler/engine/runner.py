@@ -23,18 +23,17 @@ class Tokens(Protocol):
 
 
 class Runner:
-    """A model, its KV pool of `blocks` blocks, and the token that each owner sampled last, which later steps may await.
+    """A model, its KV pool, and the token that each owner sampled last, which later steps may await.
 
-    One block more than the pool has is where rows that only fill a graph up put their KV.
+    The pool's last block belongs to nobody: it is where rows that only fill a step up put their KV.
     """
 
     RUN, WINDOW = range(2)
 
-    def __init__(self, model: Model, graphs: Graphs, blocks: int, block_size: int, most_bytes: int | None = None) -> None:
+    def __init__(self, model: Model, graphs: Graphs, pool: Tensor, block_size: int, most_bytes: int | None = None) -> None:
         self.model, self.block_size = model, block_size
         self.device = model.device
-        self.pool = model.pool((blocks + 1) * block_size)
-        self.scratch = blocks * block_size
+        self.pool, self.scratch = pool, pool.shape[2] - block_size
         self.launch = graphs(model, self.pool, self.scratch, most_bytes)
         self._latest = torch.zeros(0, dtype=torch.int64, device=self.device)
 

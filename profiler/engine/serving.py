@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,20 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _write(steps: Path | None, engine: Engine) -> None:
-    if steps is not None and engine.recorder is not None:
-        with steps.open("w", newline="", encoding="utf-8") as file:
-            steplog.write(file, engine.recorder.log())
-    if steps is not None and engine.runner.graph_report:
-        with steps.with_suffix(".graphs.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *engine.runner.graph_report])
+    """Writes the step log, and beside it what else the engine has to tell."""
+    if steps is None or engine.recorder is None:
+        return
+    with steps.open("w", newline="", encoding="utf-8") as file:
+        steplog.write(file, engine.recorder.log())
+    if told := report(engine):
+        steps.with_suffix(".report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def report(engine: Engine) -> dict[str, Any]:
+    """Returns what was measured and chosen of graphs, and what verification took, where an engine has them."""
+    told: dict[str, Any] = {}
+    if engine.runner.graph_report:
+        told["graphs"] = [dict(zip(COLUMNS, row, strict=True)) for row in engine.runner.graph_report]
+    if engine.verifier is not None:
+        told["verification"] = asdict(engine.verifier.counts)
+    return told

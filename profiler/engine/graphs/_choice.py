@@ -12,17 +12,22 @@ COLUMNS = ("mixed", "rows", "kv", "sampled", "eager_s", "copy_s", "replay_s", "b
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of a step of a bucket's sizes: launched kernel by kernel; copied to the graph's tensors, and replayed there."""
+    """Seconds of a step of a bucket's sizes: launched kernel by kernel; copied to the graph's tensors, and replayed there.
+
+    Those of a graph are None where it did not fit in memory.
+    """
 
     bucket: Bucket
     eager_s: float
-    copy_s: float
-    replay_s: float
+    copy_s: float | None
+    replay_s: float | None
     nbytes: int
 
     @property
     def saved_s(self) -> float:
         """What a graph saves in a step; below 0 it costs."""
+        if self.copy_s is None or self.replay_s is None:
+            return 0.0
         return self.eager_s - self.copy_s - self.replay_s
 
     def row(self, kept: bool) -> tuple[object, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -74,7 +73,7 @@ class Selective(Replaying):
         try:
             graph: Captured = self._capture(self.eager, filled)
         except torch.OutOfMemoryError:
-            self.measured[bucket] = Measured(bucket, eager_s, 0.0, math.inf, 0)
+            self.measured[bucket] = Measured(bucket, eager_s, None, None, 0)
             return
         copy_s, replay_s = self._timer(lambda: graph.copy(filled)), self._timer(graph.replay)
         self.measured[bucket] = Measured(bucket, eager_s, copy_s, replay_s, graph.nbytes)

@@ -220,6 +220,8 @@ def test_a_kv_pool_beyond_memory_is_told_with_what_fits(monkeypatch: pytest.Monk
         engine()
     with pytest.raises(InputError, match="gpu_memory_utilization"):
         engine(num_gpu_blocks_override=None)
+    with pytest.raises(InputError, match="max_num_seqs: 5 is not allowed; allowed: fewer, or a smaller max_model_len: 120 KV"):
+        engine(kv_allocator="contiguous", enable_prefix_caching=False, max_num_seqs=5)
 
 
 def test_weights_beyond_memory_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from profiler.engine.graphs._choice import Measured, chosen  # noqa: E402
 from profiler.engine.graphs._padding import Bucket, padded, size  # noqa: E402
 from profiler.engine.graphs._replaying import Replaying  # noqa: E402
 from profiler.engine.graphs.selective import Selective  # noqa: E402
+from profiler.engine.serving import report  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -129,6 +131,8 @@ def test_a_graph_that_does_not_fit_in_memory_is_done_without() -> None:
 
     one, way = launched_by(lambda *what: Selective(*what, full, lambda call: 1.0))
     assert serve(one) == alone("llama") and not way.graphs and len(way.measured) > 3
+    (found,) = {json.dumps(row["replay_s"]) for row in report(one)["graphs"]}
+    assert found == "null"
 
 
 # Devices

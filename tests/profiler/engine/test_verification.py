@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ torch = hugging.torch
 from profiler.engine import build  # noqa: E402
 from profiler.engine.engine import Engine  # noqa: E402
 from profiler.engine.followers import together  # noqa: E402
+from profiler.engine.serving import report  # noqa: E402
 from profiler.engine.settings import Settings  # noqa: E402
 
 VERIFIED: dict[str, Any] = {"determinism": "verified", "verification_window": 8, "enable_prefix_caching": False}
@@ -54,6 +56,7 @@ def test_tokens_are_the_same_whatever_the_fast_path_does(fields: dict[str, Any],
     assert serve(one) == alone("llama")
     assert one.verifier is not None and one.recorder is not None
     counts = one.verifier.counts
+    assert report(one) == {"verification": asdict(counts)}
     assert counts.passes > REQUESTS and (counts.rollbacks > 5) == (spread > 0)
     assert (counts.rolled_back_tokens > counts.rollbacks) == (spread > 0 and one.verifier.window > 1)
     assert one.driver.replica["free_blocks"][0] == one.driver.limits.kv_blocks and not one.verifier._progress
