@@ -22,6 +22,18 @@ class Tokens(Protocol):
         """Returns them, once the step is done."""
 
 
+class Sampleless:
+    """A step that samples nothing, which is over when the device says so: an empty tensor would not wait for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._done = torch.cuda.current_stream(device).record_event()
+
+    def tolist(self) -> list[int]:
+        """Returns no tokens, once the step is done."""
+        self._done.synchronize()
+        return []
+
+
 class Runner:
     """A model, its KV pool, and the token that each owner sampled last, which later steps may await.
 
@@ -48,7 +60,8 @@ class Runner:
         `temperatures` and `uniforms` have one number for each of those parts.
         """
         self.model.group.told((self.RUN, parts, temperatures, uniforms))
-        return self._run(parts, temperatures, uniforms)
+        tokens = self._run(parts, temperatures, uniforms)
+        return tokens if len(tokens) or self.device.type != "cuda" else Sampleless(self.device)
 
     def window(
         self, tokens: Sequence[int], start: int, blocks: Ints, rows: int, temperature: float, uniforms: Sequence[float]

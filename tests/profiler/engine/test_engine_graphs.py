@@ -23,6 +23,7 @@ from profiler.engine.graphs._choice import Measured, chosen  # noqa: E402
 from profiler.engine.graphs._padding import Bucket, padded, size  # noqa: E402
 from profiler.engine.graphs._replaying import Replaying  # noqa: E402
 from profiler.engine.graphs.selective import Selective  # noqa: E402
+from profiler.engine.sampling import Sampling  # noqa: E402
 from profiler.engine.serving import report  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -150,3 +151,10 @@ def test_graphs_need_a_device(name: str) -> None:
 def test_tokens_are_the_same_with_graphs(name: str) -> None:
     for fields in ({"async_scheduling": True}, {"max_num_seqs": 7}, {"num_gpu_blocks_override": 20}):
         assert serve(engine(graphs=name, device="cuda", **fields)) == alone("llama")
+
+
+@needs_cuda
+def test_a_step_without_samples_lands_when_the_device_is_done() -> None:
+    one = engine(device="cuda", max_num_batched_tokens=4, max_num_seqs=1)
+    one.add(list(range(5, 45)), Sampling(1))
+    assert one.step() == [] and torch.cuda.current_stream().query()
