@@ -103,7 +103,7 @@ class Runner:
         return tokens if in_order else tokens[torch.from_numpy(ranks).to(self.device)]
 
     @torch.inference_mode()
-    def _run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tokens:
+    def _run(self, parts: Sequence[Part], temperatures: Sequence[float], uniforms: Sequence[float]) -> Tensor:
         batch = lay_out(parts, self.block_size, self.device)
         if batch.awaited:
             self._make_room(max(part.owner for part in parts) + 1)
