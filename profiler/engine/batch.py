@@ -20,7 +20,7 @@ class Part(NamedTuple):
     `blocks` hold the KV of all of its tokens in order, those of this step included; `owner` is its number, of a few.
     """
 
-    tokens: Sequence[int]
+    tokens: Sequence[int] | Ints
     before: int
     blocks: Ints
     owner: int

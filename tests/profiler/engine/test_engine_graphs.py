@@ -77,7 +77,7 @@ def launched_by(way: Any, **fields: Any) -> Any:
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("fields", [{"async_scheduling": True}, {"max_num_seqs": 7}, {"num_gpu_blocks_override": 20}])
 def test_tokens_are_the_same_on_static_tensors(mixed: bool, fields: dict[str, Any]) -> None:
-    one, way = launched_by(lambda *what: Replaying(*what, rerun, mixed=mixed), **fields)
+    one, way = launched_by(lambda model, pool, scratch: Replaying(model, pool, scratch, rerun, mixed=mixed), **fields)
     assert serve(one) == alone("llama")
     assert {bucket.mixed for bucket in way.graphs} == ({False, True} if mixed else {False})
 
@@ -118,7 +118,7 @@ def test_selective_keeps_what_pays_and_says_why(pays: bool) -> None:
         call()
         return next(times)
 
-    one, way = launched_by(lambda *what: Selective(*what, rerun, timer))
+    one, way = launched_by(lambda model, pool, scratch: Selective(model, pool, scratch, rerun, timer))
     assert serve(one) == alone("llama")
     assert len(way.report) == len(way.measured) > 3
     assert len(way.graphs) == (len(way.measured) if pays else 0)
@@ -130,7 +130,7 @@ def test_a_graph_that_does_not_fit_in_memory_is_done_without() -> None:
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("no room")
 
-    one, way = launched_by(lambda *what: Selective(*what, full, lambda call: 1.0))
+    one, way = launched_by(lambda model, pool, scratch: Selective(model, pool, scratch, full, lambda call: 1.0))
     assert serve(one) == alone("llama") and not way.graphs and len(way.measured) > 3
     (found,) = {json.dumps(row["replay_s"]) for row in report(one)["graphs"]}
     assert found == "null"

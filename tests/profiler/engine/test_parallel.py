@@ -35,14 +35,19 @@ PIPELINES: dict[str, tuple[str, int, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_stages_give_the_tokens_of_one_process(name: str) -> None:
+def test_stages_give_the_tokens_of_one_process(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family, size, fields = PIPELINES[name]
     settings = Settings(**{**PLAIN, "block_size": 4, "pipeline_parallel_size": 2, **fields})
     with together(partial(build.from_checkpoint, checkpoint(family), settings), size, 2) as engine:
         assert engine.runner.pool.shape[0] == 1, "one of two layers"
-        flying = []
-        landed = engine._land
-        engine._land = lambda flight: (flying.append(engine.driver.in_flight), landed(flight))[1]
+        flying: list[int] = []
+        landed: Any = engine._land
+
+        def land(flight: Any) -> Any:
+            flying.append(engine.driver.in_flight)
+            return landed(flight)
+
+        monkeypatch.setattr(engine, "_land", land)
         assert serve(engine) == alone(family)
         assert max(flying) == 2, "steps in both stages at once"
 

@@ -84,7 +84,7 @@ def test_passes_give_equal_logits_whoever_else_is_served(monkeypatch: pytest.Mon
                 seen.setdefault(name, {})[(places[0], *batch.rows[:count].tolist())] = out[:count].clone()
             return out
 
-        model.forward = forward
+        monkeypatch.setattr(model, "forward", forward)
         return one
 
     serve(watched(engine(**VERIFIED, max_num_seqs=1), "alone"))
