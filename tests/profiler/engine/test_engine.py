@@ -228,7 +228,7 @@ def test_weights_beyond_memory_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     def full(*_: Any) -> Any:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(build.weights, "build", full)
+    monkeypatch.setattr("profiler.engine.weights.build", full)
     with pytest.raises(Infeasible, match="weights do not fit"):
         engine()
 
