@@ -89,17 +89,23 @@ def _splits(model: Model, tensor: int) -> bool:
     return heads % tensor == 0 and kv and widths
 
 
-def stages(model: Model, deployment: Resolved) -> list[Stage]:
-    """Returns the pipeline stages with their layers: as `pp_layer_partition` says, else as vLLM's get_pp_indices does.
+def layers_of_stages(layers: int, stages: int) -> list[int]:
+    """Returns the layers of each stage, as vLLM's get_pp_indices does.
 
-    Layers that are left over go to the stages before the last one, from the back: the last one holds the LM head.
+    Those left over go to the stages before the last one, from the back: the last one holds the LM head.
     """
-    count = deployment.pipeline_parallel_size
-    layers = [model.num_hidden_layers // count] * count
-    for place in range(2, model.num_hidden_layers % count + 2):
-        layers[-place] += 1
+    each = [layers // stages] * stages
+    for place in range(2, layers % stages + 2):
+        each[-place] += 1
+    return each
+
+
+def stages(model: Model, deployment: Resolved) -> list[Stage]:
+    """Returns the pipeline stages with their layers: as `pp_layer_partition` says, else as vLLM's get_pp_indices does."""
+    layers = layers_of_stages(model.num_hidden_layers, deployment.pipeline_parallel_size)
     if deployment.pp_layer_partition is not None:
         layers = list(deployment.pp_layer_partition)
+    count = len(layers)
     return [Stage(n, index == 0, index == count - 1, sum(layers[:index])) for index, n in enumerate(layers)]
 
 

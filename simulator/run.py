@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator import catalog
+from simulator import catalog, knobs
 from simulator.errors import Infeasible, InputError
 from simulator.kernel import engine
 from simulator.kernel.pricelist import PriceList
@@ -77,33 +77,10 @@ def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
 
 def limits_of(deployment: Resolved, model: Model, policy: ModuleType, kv_blocks: int) -> engine.Limits:
     """Returns what one engine of the deployment allows, and whether counters may decide its steps."""
-    options = (
-        policy.encode(policy.Options.parse(deployment.scheduler_options, "deployment.scheduler_options"))
-        if hasattr(policy, "Options")
-        else ()
-    )
-    countable = _countable(deployment, policy, options)
-    return engine.Limits(
-        max_num_batched_tokens=deployment.max_num_batched_tokens,
-        max_num_seqs=deployment.max_num_seqs,
-        block_size=deployment.block_size,
-        max_model_len=deployment.max_model_len,
-        kv_blocks=kv_blocks,
-        watermark_blocks=int(policy.WATERMARK * kv_blocks),
-        long_prefill_token_threshold=deployment.long_prefill_token_threshold,
-        reserve_full_isl=deployment.scheduler_reserve_full_isl,
-        by_priority=deployment.scheduling_policy == "priority",
-        asynchronous=deployment.async_scheduling,
-        pipeline_stages=deployment.pipeline_parallel_size,
-        group=deployment.data_parallel_size if model.num_local_experts else 1,
-        own_micro_batch=policy.OWN_MICRO_BATCH,
-        longest_prompt=None if policy.CHUNKS or policy.RESERVES else deployment.max_num_batched_tokens,
-        prefix_caching=deployment.enable_prefix_caching and policy.CACHES,
-        counters=countable,
-        leaps=countable,
-        whole_prompt=policy.WHOLE_PROMPT,
-        options=options,
-    )
+    limits = knobs.limits_of(deployment, policy, deployment.max_model_len, kv_blocks, "deployment.")
+    countable = _countable(deployment, policy, limits.options)
+    group = deployment.data_parallel_size if model.num_local_experts else 1
+    return replace(limits, group=group, counters=countable, leaps=countable)
 
 
 def scaled(prepared: Prepared, factor: float) -> Prepared:

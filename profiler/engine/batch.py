@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,14 +14,13 @@ from torch import Tensor
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What one request does in a step: `tokens` (-1: the one that it sampled last) after `before` computed ones.
 
     `blocks` hold the KV of all of its tokens in order, those of this step included; `owner` is its number, of a few.
     """
 
-    tokens: Ints
+    tokens: Sequence[int] | Ints
     before: int
     blocks: Ints
     owner: int
@@ -71,36 +71,63 @@ def lay_out(parts: Sequence[Part], block_size: int, device: torch.device) -> Bat
     """Returns the batch of these parts; `order` says, for each sampled row, which of the sampling parts it belongs to."""
     by_kind = sorted(range(len(parts)), key=lambda k: len(parts[k].tokens) > 1)
     ordered = [parts[k] for k in by_kind]
-    decodes = [part for part in ordered if len(part.tokens) == 1]
     lengths = np.array([len(part.tokens) for part in ordered], dtype=np.int64)
-    ends = np.cumsum(lengths)
-    kv = np.array([part.before + 1 for part in decodes], dtype=np.int64)
-    rows = np.concatenate([part.tokens for part in ordered])
+    before = np.array([part.before for part in ordered], dtype=np.int64)
+    owners = np.array([part.owner for part in ordered], dtype=np.int64)
+    count, ends = int((lengths == 1).sum()), np.cumsum(lengths)
+    rows = np.array([token for part in ordered for token in part.tokens], dtype=np.int64)
+    # Most steps are of decodes alone, whose places and slots are found together.
+    table = _padded([part.blocks for part in ordered[:count]])
+    own = table[np.arange(count), before[:count] // block_size] * block_size + before[:count] % block_size
     chunks = tuple(
-        Chunk(
-            int(end) - len(part.tokens), len(part.tokens), _slots(part.blocks, block_size, device)[: part.before + len(part.tokens)]
-        )
-        for part, end in zip(ordered[len(decodes) :], ends[len(decodes) :], strict=True)
+        Chunk(int(end) - len(part.tokens), len(part.tokens), _put(_seen(part, block_size), device))
+        for part, end in zip(ordered[count:], ends[count:], strict=True)
     )
     sampling = [k for k, part in enumerate(ordered) if part.sampled]
     return Batch(
         rows=_put(rows, device),
-        positions=_put(np.concatenate([np.arange(p.before, p.before + len(p.tokens)) for p in ordered]), device),
-        slots=_put(np.concatenate([_new_slots(part, block_size) for part in ordered]), device),
-        owners=_put(np.repeat(np.array([part.owner for part in ordered], dtype=np.int64), lengths), device),
+        positions=_put(np.arange(len(rows)) + np.repeat(before - ends + lengths, lengths), device),
+        slots=_put(np.concatenate([own, *(_seen(part, block_size)[part.before :] for part in ordered[count:])]), device),
+        owners=_put(np.repeat(owners, lengths), device),
         awaited=bool((rows < 0).any()),
-        decode_slots=_slots(_padded([part.blocks for part in decodes]), block_size, device)[:, : int(kv.max(initial=0))],
-        decode_lengths=_put(kv, device),
+        decode_slots=_slots(table, block_size, device)[:, : int(before[:count].max(initial=-1)) + 1],
+        decode_lengths=_put(before[:count] + 1, device),
         chunks=chunks,
         sampled=_put(ends[sampling] - 1, device),
-        askers=_put(np.array([ordered[k].owner for k in sampling], dtype=np.int64), device),
-        order=tuple(by_kind[k] for k in sampling),
+        askers=_put(owners[sampling], device),
+        order=tuple([by_kind[k] for k in sampling]),
     )
 
 
-def _new_slots(part: Part, block_size: int) -> Ints:
-    """Returns where the KV of the step's own tokens goes."""
-    places = np.arange(part.before, part.before + len(part.tokens))
+def lay_out_window(
+    tokens: Sequence[int], start: int, blocks: Ints, rows: int, block_size: int, scratch: int, asked: bool, device: torch.device
+) -> Batch:
+    """Returns one chunk of `rows` places from `start` on, the first of which have `tokens`, the others filled up.
+
+    What it computes has the same shape whatever the tokens are; all rows sample, or none where nobody `asked`.
+    """
+    places, more = np.arange(start + len(tokens)), rows - len(tokens)
+    kept = blocks[places // block_size] * block_size + places % block_size
+    slots = np.concatenate([kept, np.full(more, scratch)])
+    nobody = np.zeros(0, dtype=np.int64)
+    return Batch(
+        rows=_put(np.array([*tokens, *[0] * more], dtype=np.int64), device),
+        positions=_put(np.arange(start, start + rows).clip(max=start + len(tokens) - 1), device),
+        slots=_put(slots[start:], device),
+        owners=_put(np.zeros(rows, dtype=np.int64), device),
+        awaited=False,
+        decode_slots=_put(nobody.reshape(0, 0), device),
+        decode_lengths=_put(nobody, device),
+        chunks=(Chunk(0, rows, _put(slots, device)),),
+        sampled=_put(np.arange(rows) if asked else nobody, device),
+        askers=_put(nobody, device),
+        order=(),
+    )
+
+
+def _seen(part: Part, block_size: int) -> Ints:
+    """Returns where the KV of all tokens lies that a part has computed with this step."""
+    places = np.arange(part.before + len(part.tokens))
     slots: Ints = part.blocks[places // block_size] * block_size + places % block_size
     return slots
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +29,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(eq=False)
 class Served:
-    """A request in the driver: its row of the records, its prompt and the tokens that landed after it, and whether it ended."""
+    """A request in the driver: its row of the records, its prompt and the tokens that landed after it, and whether it ended.
+
+    `cached_tokens` of its prompt were in the prefix cache when it was first admitted; None before.
+    """
 
     row: int
     number: int
@@ -36,6 +40,7 @@ class Served:
     max_new_tokens: int
     tokens: list[int]
     ended: bool = False
+    cached_tokens: int | None = None
 
     @property
     def produced(self) -> int:
@@ -68,10 +73,10 @@ class Decision:
         """The computed tokens of all that take part, after it."""
         return self.tokens + int(self.parts[:, driven.BEFORE_AT].sum())
 
-    @property
+    @cached_property
     def sampling(self) -> list[int]:
         """The places of the parts that sample, in their order."""
-        return [int(place) for place in np.flatnonzero(self.parts[:, driven.SAMPLED_AT])]
+        return np.flatnonzero(self.parts[:, driven.SAMPLED_AT]).tolist()
 
 
 @dataclass
@@ -84,8 +89,8 @@ class Driver:
     _count: int = 0
 
     def __post_init__(self) -> None:
-        if self.limits.pipeline_stages > 1 or self.limits.group > 1:
-            raise InputError("pipeline_parallel_size", self.limits.pipeline_stages, "1, and no groups: one lane of steps")
+        if self.limits.group > 1:
+            raise InputError("data_parallel_size", self.limits.group, "1: engines that step together are not driven")
         limits = self.limits
         self.config, self.replica = records.config_of(limits), records.replica_of(limits)
         self.running = records.running_of(limits)
@@ -158,10 +163,14 @@ class Driver:
             row = int(self.requests["preempted_before"][row])
         count = self._launch(*self._engine, now, self._parts)
         parts = self._parts[:count].copy()
+        members = tuple([self.served[row] for row in parts[:, driven.REQUEST_AT].tolist()])
+        for served, found in zip(members, parts[:, driven.FOUND_AT].tolist(), strict=True):
+            if found != NOBODY and served.cached_tokens is None:
+                served.cached_tokens = found
         return Decision(
             at=now,
             parts=parts,
-            members=tuple(self.served[int(row)] for row in parts[:, driven.REQUEST_AT]),
+            members=members,
             preempted=tuple(reversed(preempted)),
             num_running=int(replica["num_running"]),
             num_waiting=int(replica["num_waiting"]),
@@ -187,7 +196,8 @@ class Driver:
         for served, token in zip(members, tokens, strict=True):
             if not served.ended:
                 served.tokens.append(token)
-                self._know(served)
+                if len(served.tokens) % self.limits.block_size == 0:
+                    self._know(served)
         self._land(*self._engine, decision.parts[decision.sampling, driven.REQUEST_AT])
         for served, stop in zip(members, stops, strict=True):
             if served.ended:
@@ -195,6 +205,16 @@ class Driver:
             elif stop or served.produced == served.max_new_tokens:
                 self._end(served, FINISHED)
         return got
+
+    def roll_back(self, served: Served, tokens: int) -> None:
+        """Takes a running request back to its first so many tokens, whose KV is computed, before its next token lands.
+
+        No step may be in flight but the one that lands.
+        """
+        del served.tokens[tokens:]
+        request = self.requests[served.row]
+        request["known_tokens"] = request["computed_tokens"] = tokens
+        request["exhausted"] = 0
 
     @property
     def _engine(self) -> tuple[Any, Any, Any, Ints, Cache]:

@@ -74,10 +74,15 @@ class Answer:
         choice = {"index": 0, "text": text, "token_ids": tokens, "logprobs": None, "finish_reason": reason}
         return {**self.head, "choices": [choice]}
 
-    def usage(self, completion_tokens: int) -> dict[str, int]:
-        """Returns how many tokens went in and came out."""
+    def usage(self, completion_tokens: int, cached_tokens: int = 0) -> dict[str, Any]:
+        """Returns how many tokens went in, how many of those were in the prefix cache, and how many came out."""
         total = self._prompt_tokens + completion_tokens
-        return {"prompt_tokens": self._prompt_tokens, "completion_tokens": completion_tokens, "total_tokens": total}
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": total,
+            "prompt_tokens_details": {"cached_tokens": cached_tokens},
+        }
 
 
 def error(message: str, kind: str, code: int) -> dict[str, Any]:

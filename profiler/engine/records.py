@@ -18,7 +18,9 @@ def config_of(limits: Limits) -> Any:
     values = {
         "max_num_batched_tokens": limits.max_num_batched_tokens,
         "max_num_seqs": limits.max_num_seqs,
-        "micro_batch_seqs": limits.max_num_seqs,
+        "micro_batch_seqs": max(limits.max_num_seqs // limits.pipeline_stages, 1)
+        if limits.own_micro_batch
+        else limits.max_num_seqs,
         "block_size": limits.block_size,
         "block_shift": limits.block_size.bit_length() - 1 if limits.block_size & (limits.block_size - 1) == 0 else NOBODY,
         "max_model_len": limits.max_model_len,
@@ -28,8 +30,8 @@ def config_of(limits: Limits) -> Any:
         "by_priority": limits.by_priority,
         "watermark_blocks": limits.watermark_blocks,
         "steps_in_flight": limits.depth,
-        "blind": limits.asynchronous,
-        "pipeline_stages": 1,
+        "blind": limits.asynchronous and limits.pipeline_stages == 1,
+        "pipeline_stages": limits.pipeline_stages,
         "group": 1,
         "own_micro_batch": limits.own_micro_batch,
         "prefix_caching": BY_CONTENT,

@@ -19,7 +19,6 @@ from profiler.engine.protocol import Answer, CompletionRequest, error
 from profiler.engine.worker import Ticket, Worker
 from simulator.errors import InputError
 
-GONE = "the engine has stopped"
 # How often it is asked whether a client that waits for a whole answer is still there.
 LOOK_S = 1.0
 
@@ -98,13 +97,13 @@ async def _stream(
         while not done:
             landed = await out.get()
             if landed is None:
-                yield _event(error(GONE, "server_error", 500))
+                yield _event(error(worker.reason, "server_error", 500))
                 return
             count += 1
             done = landed.reason is not None
             yield _event(answer.part([landed.token], landed.reason))
         if usage:
-            yield _event({**answer.head, "choices": [], "usage": answer.usage(count)})
+            yield _event({**answer.head, "choices": [], "usage": answer.usage(count, ticket.cached_tokens)})
         yield "data: [DONE]\n\n"
     finally:
         if not done:
@@ -124,13 +123,13 @@ async def _whole(worker: Worker, ticket: Ticket, out: asyncio.Queue[Landed | Non
                     return Response(status_code=499)
                 continue
             if landed is None:
-                return JSONResponse(error(GONE, "server_error", 500), 500)
+                return JSONResponse(error(worker.reason, "server_error", 500), 500)
             tokens.append(landed.token)
             reason = landed.reason
     finally:
         if reason is None:
             worker.drop(ticket)
-    return JSONResponse({**answer.part(tokens, reason), "usage": answer.usage(len(tokens))})
+    return JSONResponse({**answer.part(tokens, reason), "usage": answer.usage(len(tokens), ticket.cached_tokens)})
 
 
 def _event(document: dict[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import uvicorn
 
 from profiler.engine import architecture, build, steplog
 from profiler.engine.engine import Engine
+from profiler.engine.failure import EngineFailed
 from profiler.engine.followers import together
+from profiler.engine.graphs._choice import COLUMNS
 from profiler.engine.parallel import ALONE, Group
 from profiler.engine.server import application
 from profiler.engine.settings import Settings
@@ -43,17 +46,26 @@ class Choice:
 
 
 def serve(choice: Choice, ready: Callable[[str, str], None]) -> None:
-    """Returns when the server has ended; `ready` is told the address and what is served once it listens."""
+    """Returns when the server has ended; `ready` is told the address and what is served once it listens.
+
+    Raises EngineFailed where the engine has ended by itself.
+    """
     settings = Settings.parse(choice.knobs, "--set")
     make = partial(built, choice, settings)
-    with _listening(choice.host, choice.port) as sock, together(make, settings.tensor_parallel_size) as engine:
-        app = application(Worker(engine), choice.served_name, seed=settings.seed, at_end=lambda: _write(choice.steps, engine))
+    stages = settings.pipeline_parallel_size
+    with _listening(choice.host, choice.port) as sock, together(make, settings.tensor_parallel_size, stages) as engine:
+        worker = Worker(engine)
+        app = application(worker, choice.served_name, seed=settings.seed, at_end=lambda: _write(choice.steps, engine))
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=FAREWELL_S)
         host, port = sock.getsockname()[:2]
         limits = engine.driver.limits
         told = f"{choice.served_name} on {engine.runner.device}, {settings.scheduler}, {limits.kv_blocks:,} KV blocks"
         ready(f"http://{host}:{port}", told)
-        uvicorn.Server(config).run(sockets=[sock])
+        server = uvicorn.Server(config)
+        worker.on_failure = partial(setattr, server, "should_exit", True)
+        server.run(sockets=[sock])
+        if worker.failure is not None:
+            raise EngineFailed(worker.reason)
 
 
 def built(choice: Choice, settings: Settings, group: Group = ALONE) -> Engine:
@@ -73,6 +85,20 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _write(steps: Path | None, engine: Engine) -> None:
-    if steps is not None and engine.recorder is not None:
-        with steps.open("w", newline="", encoding="utf-8") as file:
-            steplog.write(file, engine.recorder.log())
+    """Writes the step log, and beside it what else the engine has to tell."""
+    if steps is None or engine.recorder is None:
+        return
+    with steps.open("w", newline="", encoding="utf-8") as file:
+        steplog.write(file, engine.recorder.log())
+    if told := report(engine):
+        steps.with_suffix(".report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def report(engine: Engine) -> dict[str, Any]:
+    """Returns what was measured and chosen of graphs, and what verification took, where an engine has them."""
+    told: dict[str, Any] = {}
+    if engine.runner.graph_report:
+        told["graphs"] = [dict(zip(COLUMNS, row, strict=True)) for row in engine.runner.graph_report]
+    if engine.verifier is not None:
+        told["verification"] = asdict(engine.verifier.counts)
+    return told

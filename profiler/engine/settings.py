@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveInt
 
 from simulator import catalog
-from simulator.kernel.engine import Limits
+from simulator.kernel.limits import Limits
+from simulator.knobs import limits_of
 from simulator.spec.base import Spec
 from simulator.spec.deployment import Resolved
 
@@ -17,6 +18,7 @@ SHARED = (
     *("scheduler", "scheduler_options", "max_num_batched_tokens", "max_num_seqs", "block_size", "max_model_len"),
     *("num_gpu_blocks_override", "gpu_memory_utilization", "enable_prefix_caching", "async_scheduling", "scheduling_policy"),
     *("long_prefill_token_threshold", "scheduler_reserve_full_isl", "tensor_parallel_size", "dtype"),
+    *("pipeline_parallel_size", "pp_layer_partition"),
 )
 
 
@@ -40,9 +42,14 @@ class Settings(Spec):
     long_prefill_token_threshold: int = Field(default=0, ge=0)
     scheduler_reserve_full_isl: bool = True
     tensor_parallel_size: PositiveInt = 1
+    pipeline_parallel_size: PositiveInt = 1
+    pp_layer_partition: tuple[PositiveInt, ...] | None = Field(default=None, strict=False)
     attention_backend: str = "sdpa"
     kv_allocator: str = "paged"
     graphs: str = "off"
+    graph_memory_bytes: PositiveInt | None = None
+    determinism: Literal["none", "verified"] = "none"
+    verification_window: PositiveInt = 32
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = Field(default=0, ge=0)
@@ -59,24 +66,4 @@ class Settings(Spec):
 
     def limits(self, max_model_len: int, kv_blocks: int) -> Limits:
         """Returns what the scheduler and the KV pool allow: the same as of a Deployment with the same knobs."""
-        policy = self.policy()
-        options: tuple[int, ...] = ()
-        if hasattr(policy, "Options"):
-            options = policy.encode(policy.Options.parse(self.scheduler_options, "scheduler_options"))
-        return Limits(
-            max_num_batched_tokens=self.max_num_batched_tokens,
-            max_num_seqs=self.max_num_seqs,
-            block_size=self.block_size,
-            max_model_len=max_model_len,
-            kv_blocks=kv_blocks,
-            watermark_blocks=int(policy.WATERMARK * kv_blocks),
-            long_prefill_token_threshold=self.long_prefill_token_threshold,
-            reserve_full_isl=self.scheduler_reserve_full_isl,
-            by_priority=self.scheduling_policy == "priority",
-            asynchronous=self.async_scheduling,
-            own_micro_batch=policy.OWN_MICRO_BATCH,
-            longest_prompt=None if policy.CHUNKS or policy.RESERVES else self.max_num_batched_tokens,
-            prefix_caching=self.enable_prefix_caching and policy.CACHES,
-            whole_prompt=policy.WHOLE_PROMPT,
-            options=options,
-        )
+        return limits_of(self, self.policy(), max_model_len, kv_blocks)

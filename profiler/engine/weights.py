@@ -24,20 +24,27 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 SPREAD = 0.02
 
 
-def build(arch: Architecture, attend: Attend, device: torch.device, dtype: torch.dtype, group: Group = ALONE) -> Model:
+def build(
+    arch: Architecture,
+    attend: Attend,
+    device: torch.device,
+    dtype: torch.dtype,
+    group: Group = ALONE,
+    partition: tuple[int, ...] | None = None,
+) -> Model:
     """Returns the model with weights that are still to be filled."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with device:
-            return Model(arch, attend, group)
+            return Model(arch, attend, group, partition)
     finally:
         torch.set_default_dtype(before)
 
 
 def randomize(model: Model, seed: int = 0) -> None:
     """Fills the model with normal numbers around 0, norms with 1 and biases with 0; processes of a group draw each their own."""
-    generator = torch.Generator(model.embedding.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(seed)
     for name, weight in model.named_parameters():
         if weight.dim() > 1:
             weight.normal_(0.0, SPREAD, generator=generator)
@@ -103,11 +110,14 @@ class Checkpoint:
 
 
 def _places(model: Model) -> Iterator[tuple[Tensor, list[Part]]]:
-    yield model.embedding, [Part("model.embed_tokens.weight")]
-    yield model.norm.weight, [Part("model.norm.weight")]
-    if not model.arch.tied:
+    """Yields each weight of a stage with the tensors that it is made of."""
+    if model.embedding is not None:
+        yield model.embedding, [Part("model.embed_tokens.weight")]
+    if model.norm is not None:
+        yield model.norm.weight, [Part("model.norm.weight")]
+    if model.head is not None and not model.arch.tied:
         yield model.head, [Part("lm_head.weight")]
-    for number, layer in enumerate(model.layers):
+    for number, layer in zip(model.numbers, model.layers, strict=True):
         assert isinstance(layer, Layer)
         prefix = f"model.layers.{number}"
         yield layer.attention_norm.weight, [Part(f"{prefix}.input_layernorm.weight")]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from profiler.engine.driver import Served
 from profiler.engine.engine import Engine, Landed
+from profiler.engine.failure import is_out_of_memory, reason
 from profiler.engine.sampling import Sampling
 
 
@@ -24,6 +25,11 @@ class Ticket:
     served: Served | None = None
     dropped: bool = False
 
+    @property
+    def cached_tokens(self) -> int:
+        """The tokens of its prompt that were in the prefix cache."""
+        return (self.served.cached_tokens if self.served is not None else None) or 0
+
 
 class Worker:
     """Runs an engine until it is closed; `submit` and `drop` may be called from any thread."""
@@ -31,6 +37,9 @@ class Worker:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.failure: BaseException | None = None
+        # What requests are told that cannot go on, and what is done when that is because the engine failed.
+        self.reason = "the engine has stopped"
+        self.on_failure: Callable[[], None] = lambda: None
         self._commands: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._tickets: dict[Served, Ticket] = {}
         self._ended = False
@@ -71,8 +80,10 @@ class Worker:
                 for each in landed or ():
                     self._tell(each)
         except BaseException as error:
-            self.failure = error
-            raise
+            self.failure, self.reason = error, reason(error, self.engine.runner.device)
+            # Memory that runs out is no mistake of the code's: whoever asked is told in a line.
+            if not is_out_of_memory(error):
+                raise
         finally:
             self._ended = True
             left = list(self._tickets.values())
@@ -80,6 +91,8 @@ class Worker:
                 left += [ticket for ticket in [self._commands.get()] if ticket is not None]
             for ticket in left:
                 ticket.tell(None)
+            if self.failure is not None:
+                self.on_failure()
 
     def _take_commands(self, *, wait: bool) -> bool:
         """Carries out the commands that are there, waiting for one if asked to; returns False when the worker is to end."""

@@ -6,18 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from profiler.engine.attention._split import in_parts
 from profiler.engine.batch import Batch
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, batch: Batch) -> Tensor:
     """Returns [T, heads, dim]; decodes are padded to the longest of them, behind a mask."""
-    out = torch.empty_like(query)
-    if batch.decodes > 0:
-        out[: batch.decodes] = decode(query[: batch.decodes], keys, values, batch.decode_slots, batch.decode_lengths)
-    for chunk in batch.chunks:
-        rows = slice(chunk.start, chunk.start + chunk.length)
-        out[rows] = prefill(query[rows], keys[chunk.slots], values[chunk.slots])
-    return out
+    return in_parts(query, keys, values, batch, decode, prefill)
 
 
 def decode(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor, lengths: Tensor) -> Tensor:
@@ -33,8 +28,9 @@ def decode(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor, lengths: 
     return attended[:, :, 0, :]
 
 
-def prefill(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Returns [n, heads, dim] of the last n tokens of a sequence over all of its keys and values [kv, kv_heads, dim]."""
+def prefill(query: Tensor, keys: Tensor, values: Tensor, slots: Tensor) -> Tensor:
+    """Returns [n, heads, dim] of the last n of the tokens of a sequence whose KV lies in `slots`."""
+    keys, values = keys[slots], values[slots]
     length, kv = query.shape[0], keys.shape[0]
     mask = None
     if length < kv:

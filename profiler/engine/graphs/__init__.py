@@ -1,8 +1,9 @@
 """How a step is launched, one way a file: kernel by kernel (`off`), or as CUDA graphs that were captured for some sizes.
 
-A way is one function `prepare(model, pool, scratch)`. It returns `compute(batch)`, which writes the KV of the batch's rows
-into the pool and returns the logits of the rows that sample, as `model(batch, pool)` does; `scratch` is a slot that belongs
-to nobody. It raises InputError where the model or the device cannot be launched so.
+A way is one function `prepare(model, pool, scratch, most_bytes)`. It returns `compute(batch)`, which writes the KV of the
+batch's rows into the pool and returns the logits of the rows that sample, as `model(batch, pool)` does; `scratch` is a slot
+that belongs to nobody, `most_bytes` what graphs may hold. It raises InputError where the model or the device cannot be
+launched so.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from profiler.engine.model import Model
 from simulator.errors import unknown_name
 
 Compute = Callable[[Batch], Tensor]
-Graphs = Callable[[Model, Tensor, int], Compute]
+Graphs = Callable[[Model, Tensor, int, int | None], Compute]
 
 
 def names() -> tuple[str, ...]:

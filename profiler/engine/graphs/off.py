@@ -9,7 +9,7 @@ from profiler.engine.graphs import Compute
 from profiler.engine.model import Model
 
 
-def prepare(model: Model, pool: Tensor, scratch: int) -> Compute:
+def prepare(model: Model, pool: Tensor, scratch: int, most_bytes: int | None = None) -> Compute:
     """Returns the model over the pool."""
 
     def compute(batch: Batch) -> Tensor:

@@ -1,9 +1,11 @@
 """KV allocators, one a file; the file name is the allocator's name.
 
 The policy decides how many blocks a request holds, by the simulator's accounting; an allocator says which ones they are
-in the pool's tensor. It is two functions. `total(limits)` returns how many blocks the tensor needs. `blocks(driver, served,
-count)` returns the first `count` blocks of a running request, in order: the same ones at every call until it is preempted
-or ends, and nobody else's unless they hold the same tokens. `check(limits)` raises InputError for limits that it cannot keep.
+in the pool's tensor. `check(limits)` raises InputError for limits that it cannot keep. `total(limits)` returns how many
+blocks the tensor needs, `reserve(model, slots)` the tensor with room for so many tokens: whether memory lies behind all of
+it from the start is the allocator's own affair. `blocks(driver, served, count)` returns the first `count` blocks of a
+running request, in order: the same ones at every call until it is preempted or ends, and nobody else's unless they hold the
+same tokens. It is asked before every step that writes to them, by when memory has to lie behind those.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import importlib
 from pathlib import Path
 from typing import Protocol, cast
 
+from torch import Tensor
+
 from profiler.engine.driver import Driver, Ints, Served
+from profiler.engine.model import Model
 from simulator.errors import unknown_name
 from simulator.kernel.engine import Limits
 
@@ -25,6 +30,9 @@ class Allocator(Protocol):
 
     def total(self, limits: Limits) -> int:
         """Returns the blocks of the pool's tensor."""
+
+    def reserve(self, model: Model, slots: int) -> Tensor:
+        """Returns KV for so many tokens, [layers, 2, slots, kv_heads, dim], zeros; raises what torch raises without room."""
 
     def blocks(self, driver: Driver, served: Served, count: int) -> Ints:
         """Returns int64[count]."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from profiler.engine.driver import Driver, Ints, Served
+from profiler.engine.model import Model
 from simulator.errors import InputError
 from simulator.kernel.engine import Limits
 
@@ -18,6 +20,11 @@ def check(limits: Limits) -> None:
 def total(limits: Limits) -> int:
     """Returns the blocks of all seats."""
     return limits.max_num_seqs * _blocks_of_a_seat(limits)
+
+
+def reserve(model: Model, slots: int) -> Tensor:
+    """Returns the pool; a host backs what was written, as an operating system does, a GPU all of it."""
+    return model.pool(slots)
 
 
 def blocks(driver: Driver, served: Served, count: int) -> Ints:

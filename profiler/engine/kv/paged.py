@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from profiler.engine.driver import Driver, Ints, Served
+from profiler.engine.model import Model
 from simulator.kernel.engine import Limits
 
 
@@ -13,6 +16,11 @@ def check(limits: Limits) -> None:
 def total(limits: Limits) -> int:
     """Returns as many blocks as requests share."""
     return limits.kv_blocks
+
+
+def reserve(model: Model, slots: int) -> Tensor:
+    """Returns the pool in one piece."""
+    return model.pool(slots)
 
 
 def blocks(driver: Driver, served: Served, count: int) -> Ints:

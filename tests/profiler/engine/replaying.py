@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from profiler.engine.driver import Decision, Driver, Served
@@ -35,11 +35,14 @@ class Texts:
         return int(ids[block]) if block < len(ids) else -1 - request * 1_000_000 - place
 
 
-def replay(driver: Driver, traffic: Traffic, price: Price) -> StepLog:
-    """Returns the steps in which the driver serves the traffic on its own clock, each ending when its price is paid."""
+def replay(driver: Driver, traffic: Traffic, price: Price, shares: Sequence[float] = (1.0,)) -> StepLog:
+    """Returns the steps in which the driver serves the traffic on its own clock, each ending when its price is paid.
+
+    In a pipeline each stage takes its share of the price, once the step has left the stage before and the last step this one.
+    """
     recorder, texts = Recorder(), Texts(traffic, driver.limits.block_size)
     flights: deque[tuple[Decision, int, float]] = deque()
-    arriving, wake_at, free_at = 0, math.inf, 0.0
+    arriving, wake_at, free_at = 0, math.inf, [0.0] * len(shares)
     while True:
         outside = float(traffic.arrival_s[arriving]) if arriving < len(traffic) else math.inf
         if outside <= wake_at:
@@ -47,7 +50,10 @@ def replay(driver: Driver, traffic: Traffic, price: Price) -> StepLog:
                 return recorder.log()
             prompt = [texts.token(arriving, place) for place in range(int(traffic.prompt_tokens[arriving]))]
             driver.add(prompt, int(traffic.output_tokens[arriving]), outside, int(traffic.priority[arriving]))
-            wake_at, arriving = min(wake_at, outside), arriving + 1
+            # Who asks is asleep, or has room for a micro-batch of its own: others look when the oldest step ends.
+            if wake_at == math.inf or (driver.limits.own_micro_batch and len(flights) < driver.limits.depth):
+                wake_at = outside
+            arriving += 1
             continue
         now = wake_at
         if flights and now >= flights[0][2]:
@@ -59,14 +65,16 @@ def replay(driver: Driver, traffic: Traffic, price: Price) -> StepLog:
             wake_at = flights[0][2] if flights else math.inf
             continue
         decision = driver.decide(now)
-        step, start = NOTHING, max(now, free_at)
+        step, start = NOTHING, max(now, free_at[0])
         if len(decision.parts) or decision.preempted:
             step = recorder.decided(decision)
             recorder.ran(step, start, start)
         if len(decision.parts):
-            free_at = start + price(decision)
-            recorder.ran(step, start, free_at)
-            flights.append((decision, step, free_at))
+            end = start
+            for stage, share in enumerate(shares):
+                end = free_at[stage] = max(end, free_at[stage]) + share * price(decision)
+            recorder.ran(step, start, end)
+            flights.append((decision, step, end))
             wake_at = flights[0][2] if len(flights) == driver.limits.depth else now
         elif flights:
             wake_at = flights[0][2]

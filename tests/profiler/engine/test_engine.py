@@ -17,6 +17,7 @@ torch = hugging.torch
 
 from profiler.engine import attention, build, kv  # noqa: E402
 from profiler.engine.engine import Engine, Landed  # noqa: E402
+from profiler.engine.model import Model  # noqa: E402
 from profiler.engine.sampling import Sampling, pick, uniform  # noqa: E402
 from profiler.engine.settings import Settings  # noqa: E402
 
@@ -207,6 +208,29 @@ def test_no_memory_for_kv_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "HOST_KV_BYTES", 100)
     with pytest.raises(Infeasible, match="no memory is left for KV"):
         engine(num_gpu_blocks_override=None)
+
+
+def test_a_kv_pool_beyond_memory_is_told_with_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Model, "pool", full)
+    monkeypatch.setattr(build, "free_bytes", lambda device: 512 * 7 * 4)
+    with pytest.raises(InputError, match="num_gpu_blocks_override: 100 is not allowed; allowed: up to 14 KV blocks of 1,024 bytes"):
+        engine()
+    with pytest.raises(InputError, match="gpu_memory_utilization"):
+        engine(num_gpu_blocks_override=None)
+    with pytest.raises(InputError, match="max_num_seqs: 5 is not allowed; allowed: fewer, or a smaller max_model_len: 120 KV"):
+        engine(kv_allocator="contiguous", enable_prefix_caching=False, max_num_seqs=5)
+
+
+def test_weights_beyond_memory_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("profiler.engine.weights.build", full)
+    with pytest.raises(Infeasible, match="weights do not fit"):
+        engine()
 
 
 def test_backends_and_allocators_are_files() -> None:

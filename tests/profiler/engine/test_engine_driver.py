@@ -44,7 +44,7 @@ def agree(ready: Prepared, traffic: Traffic) -> Any:
     outcome = simulate(ready, traffic, record_steps=True)
     served = np.flatnonzero(~outcome.rejected)
     assert len(served) == len(traffic), "the replay numbers all requests"
-    found, times = rows(replay(Driver(ready.limits, ready.policy), traffic, SECOND))
+    found, times = rows(replay(Driver(ready.limits, ready.policy), traffic, SECOND, ready.price_list.stage_share.tolist()))
     expected, expected_times = rows(outcome.steps)
     for mine, theirs in zip(found, expected, strict=False):
         assert mine == theirs
@@ -73,6 +73,15 @@ def test_every_policy_decides_as_it_is_simulated(scheduler: str) -> None:
 def test_knobs_and_preemption_are_as_simulated(fields: dict[str, Any]) -> None:
     outcome = agree(prepared(**fields), crowd())
     assert outcome.preemptions.sum() > 0
+
+
+@pytest.mark.parametrize("scheduler", ["vllm_v1", "sarathi_serve", "orca", "vllm_v0"])
+def test_micro_batches_of_a_pipeline_are_as_simulated(scheduler: str) -> None:
+    fields = {"max_num_batched_tokens": 512, "async_scheduling": True} if scheduler != "vllm_v1" else {}
+    outcome = agree(prepared(scheduler=scheduler, pipeline_parallel_size=2, num_gpu_blocks_override=100, **fields), crowd())
+    assert outcome.steps is not None
+    steps = outcome.steps.steps
+    assert (steps["start_s"][1:] < steps["end_s"][:-1] - 1e-6).sum() > 50, "a step starts while another one is in the second stage"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

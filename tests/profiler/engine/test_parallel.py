@@ -27,6 +27,40 @@ def test_two_processes_give_the_tokens_of_one(family: str) -> None:
         assert serve(engine) == alone(family)
 
 
+PIPELINES: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "two stages": ("qwen2", 1, {"max_num_seqs": 8}),
+    "two stages of two processes": ("llama", 2, {"scheduler": "sarathi_serve", "async_scheduling": True}),
+    "preemption": ("mixtral", 1, {"num_gpu_blocks_override": 20, "max_num_seqs": 8}),
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_stages_give_the_tokens_of_one_process(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    family, size, fields = PIPELINES[name]
+    settings = Settings(**{**PLAIN, "block_size": 4, "pipeline_parallel_size": 2, **fields})
+    with together(partial(build.from_checkpoint, checkpoint(family), settings), size, 2) as engine:
+        assert engine.runner.pool.shape[0] == 1, "one of two layers"
+        flying: list[int] = []
+        landed: Any = engine._land
+
+        def land(flight: Any) -> Any:
+            flying.append(engine.driver.in_flight)
+            return landed(flight)
+
+        monkeypatch.setattr(engine, "_land", land)
+        assert serve(engine) == alone(family)
+        assert max(flying) == 2, "steps in both stages at once"
+
+
+def test_layers_are_split_as_they_are_simulated() -> None:
+    assert [list(Group(0, 1, stage, 3).layers(5)) for stage in range(3)] == [[0, 1], [2, 3], [4]]
+    assert list(Group(0, 1, 1, 2).layers(5, (4, 1))) == [4]
+    with pytest.raises(InputError, match="pipeline_parallel_size: 6"):
+        Group(0, 1, 0, 6).layers(5)
+    with pytest.raises(InputError, match="pp_layer_partition"):
+        Group(0, 1, 0, 2).layers(5, (4, 2))
+
+
 def shares(family: str) -> Any:
     """Returns the models of both processes of a pair."""
     arch = architecture.read(checkpoint(family))

@@ -78,6 +78,8 @@ def test_clients_together_get_the_tokens_that_each_gets_alone(app: FastAPI) -> N
         assert choice["token_ids"] == expected and choice["text"].split() == [str(token) for token in expected]
         assert choice["finish_reason"] == ("length" if len(expected) == ways()[k].max_tokens else "stop")
         prompt = len(prompts()[k])
+        cached = document["usage"].pop("prompt_tokens_details")["cached_tokens"]
+        assert 0 <= cached < prompt and cached % 4 == 0
         assert document["usage"] == {
             "prompt_tokens": prompt,
             "completion_tokens": len(expected),
@@ -97,6 +99,22 @@ def test_a_stream_has_one_event_a_token_and_the_usage_if_asked(app: FastAPI) -> 
     assert events[-1]["choices"][0]["finish_reason"] in ("stop", "length")
     assert usage["choices"] == [] and usage["usage"]["completion_tokens"] == len(tokens)
     assert len({event["id"] for event in events}) == 1
+
+
+def test_tokens_of_the_prompt_that_were_in_the_prefix_cache_are_told(app: FastAPI) -> None:
+    longest = max(range(REQUESTS // 2), key=lambda k: len(prompts()[k]))
+
+    async def ask() -> list[Any]:
+        async with client(app) as http:
+            first, second = [(await http.post("/v1/completions", json=body(longest))).json() for _ in range(2)]
+            *_, other = await streamed(http, body(longest + REQUESTS // 2, stream_options={"include_usage": True}))
+            return [first, second, other]
+
+    first, second, other = asyncio.run(ask())
+    full = (len(prompts()[longest]) - 1) // 4 * 4
+    assert first["choices"][0]["token_ids"] == second["choices"][0]["token_ids"] == alone("llama")[longest]
+    told = [document["usage"]["prompt_tokens_details"]["cached_tokens"] for document in (first, second, other)]
+    assert told == [0, full, len(prompts()[longest]) // 4 * 4] and full > 0
 
 
 def test_what_is_served_and_whether_it_lives(worker: Worker, app: FastAPI) -> None:
@@ -154,7 +172,50 @@ def test_a_failing_engine_tells_everybody(worker: Worker, app: FastAPI, monkeypa
     assert str(worker.failure) == "out of memory"
 
 
+def test_memory_that_runs_out_is_told_to_everybody(worker: Worker, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(worker.engine.runner, "launch", fail)
+    ended = threading.Event()
+    worker.on_failure = ended.set
+
+    async def ask() -> list[Any]:
+        async with client(app) as http:
+            first = await asyncio.gather(*(http.post("/v1/completions", json=body(k)) for k in range(3)))
+            return [*first, await http.get("/health")]
+
+    *answers, health = asyncio.run(ask())
+    assert health.status_code == 503 and ended.wait(10)
+    for answer in answers:
+        assert answer.status_code == 500 and "ran out of memory on cpu" in answer.json()["error"]["message"]
+
+
 # The command
+
+
+def test_the_command_ends_in_one_line_when_memory_runs_out(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from profiler.engine import serving
+    from profiler.engine.runner import Runner
+
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    class Asking(Worker):
+        """Asks itself for something as soon as it is there."""
+
+        def __init__(self, one: Any) -> None:
+            super().__init__(one)
+            threading.Timer(1.0, lambda: self.submit(prompts()[0], ways()[0], lambda landed: None)).start()
+
+    monkeypatch.setattr(Runner, "run", fail)
+    monkeypatch.setattr(serving, "Worker", Asking)
+    asked = ["--model-path", str(checkpoint("llama")), "--port", "0", "--set", "max_model_len=96"]
+    assert cli.main(["engine", "serve", *asked]) == 1
+    ready, line = capfd.readouterr().err.splitlines()
+    assert "serves" in ready and "ran out of memory on cpu (CUDA out of memory)" in line
 
 
 def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
