@@ -36,6 +36,8 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
             {"name": "trimtab-dark", "content": json.dumps(dark_for_light())},
         ],
     )
+    # The browser would otherwise keep a socket open for callbacks that stream, of which there are none.
+    app.backend.websocket_capability = False
     app.layout = _shell()
     _route(app, store)
     # Colours are swapped in the browser, which knows whether its reader likes it dark.

@@ -59,9 +59,11 @@ def body(store: Store, study: StudyRow) -> list[Content]:
 
 def _head(store: Store, study: StudyRow, trials: Sequence[TrialRow]) -> Component:
     told = heading_of(study, trials)
-    buttons = [html.Button("Cancel", id="study-cancel", type="button")] if study.state in UNDER_WAY else []
-    if study.state in ("cancelled", "failed"):
-        buttons = [html.Button("Go on", id="study-resume", type="button")]
+    # Both are always there, since a callback listens to both.
+    buttons = [
+        html.Button("Cancel", id="study-cancel", type="button", hidden=study.state not in UNDER_WAY),
+        html.Button("Go on", id="study-resume", type="button", hidden=study.state not in ("cancelled", "failed")),
+    ]
     links = [
         html.A(kind.upper(), href=f"/api/v1/studies/{study.id}/export?format={kind}", className="button")
         for kind in ("csv", "json", "html")

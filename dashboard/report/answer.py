@@ -102,7 +102,9 @@ def _level(trial: TrialRow) -> str:
 
 
 def _nothing(study: StudyRow, trials: Sequence[TrialRow]) -> str:
-    if study.state in ("queued", "running", "cancelled", "failed"):
+    if study.state in ("queued", "running"):
+        return "No answer yet: deployments are being tried." if study.state == "running" else "The study waits for a worker."
+    if study.state in ("cancelled", "failed"):
         return "No deployment has been found that serves this traffic within the SLO."
     reasons = Counter(trial.reason for trial in trials if trial.reason)
     told = f" The most frequent reason: {reasons.most_common(1)[0][0]}." if reasons else ""
