@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from search import engines, profiles
+from search import engines, loading, profiles
 from search.output import check_target, console, print_json, target
 from search.usage import Commands, told
 from simulator.errors import Infeasible, InputError, TrimtabError, unknown_name
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(profiles.app, name="profile")
 app.add_typer(engines.app, name="engine")
+loading.register(app)
 Request = Annotated[Path, typer.Argument(metavar="REQUEST.yaml", help="What to search.", show_default=False)]
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO.yaml", help="One deployment, one workload.", show_default=False)]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from profiler.load import engines
-from profiler.load.engines import _log, _server, faults
+from profiler.load.engines import _log, _port, _server, faults
 from profiler.load.engines.faults import EngineFault
 from tests.profiler.load.faking import Fake, gone, launch, told
 
@@ -75,10 +75,10 @@ def test_what_the_block_raises_of_a_healthy_server_is_left_as_it_is(tmp_path: Pa
 
 
 def test_a_taken_port_is_tried_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ports = [_server.free_port() for _ in range(2)]
+    ports = [_port.free_port() for _ in range(2)]
     with socket.create_server(("127.0.0.1", ports[0])) as held:
-        monkeypatch.setattr(_server, "free_port", lambda: ports[0] if not command.ports else ports[1])
         command = Fake("ok")
+        monkeypatch.setattr(_server, "free_port", lambda: ports[len(command.ports)])
         with engines.engine("vllm").serve(launch(tmp_path, command)) as served:
             assert served.url.endswith(str(ports[1])) and command.ports == ports
         monkeypatch.setattr(_server, "free_port", lambda: ports[0])
@@ -104,7 +104,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_every_fault_has_a_kind_of_its_own_and_travels_between_processes() -> None:
-    kinds = [EngineFault, *EngineFault.__subclasses__()]
+    kinds: list[type[EngineFault]] = [EngineFault, *EngineFault.__subclasses__()]
     assert len({kind.kind for kind in kinds}) == len(kinds)
     for kind in kinds:
         fault = kind("two\nlines", Path("a.log"))

@@ -12,12 +12,14 @@ import psutil
 import pytest
 
 from profiler.load import engines
+from profiler.load.engines import faults
 from tests.profiler.load.faking import SERVER, Fake, gone, launch, told
 
 USER = """
 import sys, time
 from pathlib import Path
 from profiler.load import engines
+from profiler.load.engines import faults
 command = lambda port: [sys.executable, "-S", {server!r}, str(port), "stubborn", {pids!r}]
 with engines.engine("vllm").serve(engines.Launch("m", Path({folder!r}), command=command, grace_s=0.3)) as served:
     print("ready", flush=True)
@@ -50,7 +52,7 @@ def test_nothing_is_left_when_the_user_is_ended(number: signal.Signals, tmp_path
 
 
 def test_nothing_is_left_when_the_guard_is_killed(tmp_path: Path) -> None:
-    with pytest.raises(engines.EngineFault), engines.engine("vllm").serve(launch(tmp_path, Fake("ok", str(tmp_path / "pids")))):
+    with pytest.raises(faults.Died), engines.engine("vllm").serve(launch(tmp_path, Fake("ok", str(tmp_path / "pids")))):
         (server,) = told(tmp_path / "pids")
         guard = psutil.Process(server).parent()
         assert guard is not None
