@@ -1,10 +1,14 @@
 """The guard: a small process between us and a server, which ends the server's whole tree when we end, however we end.
 
 Run as a script: `_guard.py PIPE GRACE_S PROGRAM ARGUMENT...`. PIPE is the number of a pipe's end to read from, which
-nothing is ever written to: it is closed when the parent wants the server gone, or is gone itself. The guard leads a session
-of its own, and the server a process group in it. On Linux the guard inherits whatever of the tree outlives its parent, so
-that a worker in a session of its own is found as well, and the server dies with the guard. It leaves with the server's exit
-status, 128 and the number for a signal, as a shell does; 127 when the program cannot be run.
+nothing is ever written to: it is closed when the parent wants the server gone, or is gone itself. The processes are
+
+    parent > sentry > guard > server, a process group > its workers, some in sessions of their own
+
+The sentry is there since whoever kills the parent may kill its children with it, as Ray does: the guard is none of them, and
+sees that the sentry has left. On Linux both inherit whatever of the tree outlives its parent, so that every worker is found,
+and the server dies with the guard, after which the sentry ends the rest. Both leave with the server's exit status, 128 and
+the number for a signal, as a shell does; 127 when the program cannot be run.
 
 It imports the standard library alone and starts in some ten milliseconds.
 """
@@ -27,14 +31,32 @@ _LINUX = sys.platform == "linux"
 
 
 def main(pipe: int, grace_s: float, argv: list[str]) -> int:
-    """Returns the server's exit status once nothing of its tree is left."""
+    """Returns the server's exit status once nothing of its tree is left, or at once when the parent has left: the sentry."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     parent = os.getppid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    guard = os.fork()
+    if guard == 0:
+        os.setsid()
+        os._exit(_guard(pipe, grace_s, argv))
+    status = None
+    while status is None:
+        if os.getppid() != parent:
+            return 0
+        time.sleep(LOOK_S / 4)
+        status = _reap(guard)
+    _kill_rest(None)
+    return status
+
+
+def _guard(pipe: int, grace_s: float, argv: list[str]) -> int:
+    """Returns the server's exit status once nothing of its tree is left."""
+    sentry = os.getppid()
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     server = _start(argv)
     status = None
-    while status is None and not _parent_left(pipe, parent):
+    while status is None and not _parent_left(pipe, sentry):
         status = _reap(server)
     if status is None:
         _signal_all(server, signal.SIGTERM)
@@ -93,21 +115,22 @@ def _wait(server: int, until: float) -> int | None:
     return status
 
 
-def _kill_rest(server: int) -> None:
+def _kill_rest(server: int | None) -> None:
     """Kills what is left of the tree, until nothing is."""
     until = time.monotonic() + KILL_S
     while True:
         _signal_all(server, signal.SIGKILL)
-        _reap(server)
+        _reap(server or 0)
         if not descendants(os.getpid()) or time.monotonic() > until:
             return
         time.sleep(LOOK_S / 10)
 
 
-def _signal_all(server: int, number: int) -> None:
-    """Sends a signal to the server's process group, and on Linux to every process below the guard."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(server, number)
+def _signal_all(server: int | None, number: int) -> None:
+    """Sends a signal to the server's process group, and on Linux to every other process below this one."""
+    if server is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(server, number)
     for process in descendants(os.getpid()):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(process) != server:

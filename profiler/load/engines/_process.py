@@ -30,7 +30,7 @@ class Process:
         guard = [sys.executable, "-S", "-E", _guard.__file__, str(reading), str(grace_s), *argv]
         try:
             with log.open("wb") as out:
-                self._guard = subprocess.Popen(
+                self._sentry = subprocess.Popen(
                     guard,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
@@ -49,12 +49,12 @@ class Process:
     @property
     def root(self) -> int:
         """The process above all of the server's."""
-        return self._guard.pid
+        return self._sentry.pid
 
     def fault(self, wait_s: float = 0.0) -> EngineFault | None:
         """Returns why the server has ended, None while it runs; its end is looked out for so many seconds."""
         try:
-            status = self._guard.wait(wait_s)
+            status = self._sentry.wait(wait_s)
         except subprocess.TimeoutExpired:
             return None
         if status == _guard.CANNOT_RUN:
@@ -67,11 +67,11 @@ class Process:
             os.close(self._pipe)
             self._pipe = -1
         try:
-            self._guard.wait(self._wait_s)
+            self._sentry.wait(self._wait_s)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._guard.pid, signal.SIGKILL)
-            self._guard.wait()
+                os.killpg(self._sentry.pid, signal.SIGKILL)
+            self._sentry.wait()
 
     def __enter__(self) -> Self:
         return self

@@ -16,10 +16,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from simulator.errors import TrimtabError
+from simulator.errors import Unmeasured
 
 
-class EngineFault(TrimtabError):
+class EngineFault(Unmeasured):
     """A server that cannot be measured, in one line, with the path of its log where there is one."""
 
     kind: ClassVar[str] = "fault"

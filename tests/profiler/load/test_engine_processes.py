@@ -51,13 +51,26 @@ def test_nothing_is_left_when_the_user_is_ended(number: signal.Signals, tmp_path
     assert gone({*family, *told(pids)})
 
 
-def test_nothing_is_left_when_the_guard_is_killed(tmp_path: Path) -> None:
-    with pytest.raises(faults.Died), engines.engine("vllm").serve(launch(tmp_path, Fake("ok", str(tmp_path / "pids")))):
-        (server,) = told(tmp_path / "pids")
-        guard = psutil.Process(server).parent()
-        assert guard is not None
-        guard.kill()
-        assert gone([server])
+@pytest.mark.parametrize("above", [1, 2])
+def test_nothing_is_left_when_the_guard_or_the_sentry_is_killed(above: int, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with pytest.raises(faults.Died), engines.engine("vllm").serve(launch(tmp_path, Fake("stubborn", str(pids)))):
+        server, *workers = told(pids)
+        psutil.Process(server).parents()[above - 1].kill()
+        assert gone([server, *workers])
+
+
+def test_nothing_is_left_when_the_user_and_its_children_are_killed_together(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = USER.format(server=SERVER, pids=str(pids), folder=str(tmp_path))
+    user = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert user.stdout is not None
+    with user.stdout:
+        assert user.stdout.readline() == "ready\n"
+        for process in (*psutil.Process(user.pid).children(), psutil.Process(user.pid)):
+            process.kill()
+        user.wait(20)
+    assert gone(told(pids))
 
 
 def test_the_output_of_each_start_is_kept_in_a_file_of_its_own(tmp_path: Path) -> None:
