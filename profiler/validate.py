@@ -87,7 +87,10 @@ def compare(
 def errors(measured: Metrics, simulated: Metrics) -> dict[str, float]:
     """Returns (simulated - measured) / measured by metric, `ttft_p99_s` and so on; what was not seen is left out."""
     pairs = {
-        f"{name.removesuffix('_s')}_{statistic}_s": (getattr(measured, name).get(statistic), getattr(simulated, name).get(statistic))
+        f"{name.removesuffix('_s')}_{statistic}_s": (
+            getattr(measured, name).get(statistic),
+            getattr(simulated, name).get(statistic),
+        )
         for name, statistics in COMPARED.items()
         for statistic in statistics
     }

@@ -69,7 +69,9 @@ def fit(name: str, residuals: Sequence[Residual]) -> Correction:
         name=name,
         **{each: float(np.exp(factor)) for each, factor in _by_class(chosen, factors).items()},
         spread=_by_class(chosen, spread),
-        left_out={metric: float(np.median([abs(np.expm1(-v)) for each, v in left_out if each.metric == metric])) for metric in metrics},
+        left_out={
+            metric: float(np.median([abs(np.expm1(-v)) for each, v in left_out if each.metric == metric])) for metric in metrics
+        },
         deployments=len(deployments),
     )
 

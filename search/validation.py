@@ -92,7 +92,11 @@ def validate_study(
     chosen = finalists(queries.trials(store, row.id), queries.points(store, row.id), top, device)
     if not chosen:
         raise InputError("STUDY", study, "a study with a feasible deployment" + (f" on {device}" if device else ""))
-    known = {(number, each.load) for number, each in validations.of_study(store, row.id, server.engine) if each.state == "done" or not again}
+    known = {
+        (number, each.load)
+        for number, each in validations.of_study(store, row.id, server.engine)
+        if each.state == "done" or not again
+    }
     for trial in chosen:
         missing = [share for share in loads if (trial.number, share) not in known]
         if missing:

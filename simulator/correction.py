@@ -21,9 +21,7 @@ CLASSES = tuple(TABLES)
 
 def with_factors(prepared: Prepared, factors: Mapping[OperatorClass, float]) -> Prepared:
     """Returns the deployment on which each class of operators takes its factor times as long; classes left out stay."""
-    scaled = {
-        table: getattr(prepared.price_list, table) * factor for name, factor in factors.items() for table in TABLES[name]
-    }
+    scaled = {table: getattr(prepared.price_list, table) * factor for name, factor in factors.items() for table in TABLES[name]}
     prices = replace(prepared.price_list, **scaled)
     return replace(prepared, price_list=prices, prices=engine.prices_of(prices, prepared.limits))
 
@@ -33,7 +31,7 @@ def corrected(prepared: Prepared, correction: Correction | None) -> Prepared:
     if correction is None:
         return prepared
     changed = with_factors(prepared, {name: getattr(correction, name) for name in CLASSES})
-    told = {name: f"{getattr(correction, name):.4g}" for name in CLASSES}
+    told: dict[str, str] = {name: f"{getattr(correction, name):.4g}" for name in CLASSES}
     origin = Origin(source=f"correction {correction.name}", kind="measured", versions=told)
     operators = {**prepared.provenance.operators, "correction": origin}
     return replace(changed, provenance=prepared.provenance.model_copy(update={"operators": operators}))
