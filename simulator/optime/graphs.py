@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from simulator.optime.hoststep import host_step
 from simulator.optime.operators import Ints
 from simulator.optime.provenance import Origin
 from simulator.spec.deployment import GraphMode, Resolved
@@ -50,8 +51,13 @@ def host_times(deployment: Resolved, model: Model, engine: EngineProfile) -> Hos
 
     The GPU waits until its kernels are launched (Ghosh et al., "PyGraph", arXiv 2503.19779). Under asynchronous scheduling the
     host prepares the next step and launches it while the GPU works; otherwise the step comes before the launch, and the GPU
-    idles meanwhile.
+    idles meanwhile. Of an engine whose profile has no step, the one that was measured with this model's operators is taken: it
+    is what a step took beyond them, launches included.
     """
+    own = host_step(deployment, engine.engine) if engine.overheads.host_step_s is None else None
+    if own is not None:
+        origin = Origin(source="own", kind="measured", versions={**own.versions, "date": own.date})
+        return HostTimes((0.0,) * len(own.step_s), own.step_s, own.sequence_s, {"host_step": origin})
     overheads = engine.overheads
     launches = LAUNCHES[deployment.cudagraph_mode]
     known = {launch: _launch_s(launch, overheads, model.num_hidden_layers) for launch in launches}
