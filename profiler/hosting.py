@@ -28,7 +28,9 @@ Kind = Literal["decode", "prefill", "mixed"]
 PLACES: dict[Kind, int] = {"decode": DECODE_ONLY, "prefill": PREFILL_ONLY, "mixed": MIXED}
 # Each stream sends so many requests, of so many tokens each way, one after another.
 ROUNDS, OUTPUT = 4, 24
-# Steps of fewer than so many of one kind and size tell nothing.
+# Fewer decode steps of one size are those in which streams begin and end.
+LEAST_DECODES = 20
+# Fewer steps with prompts tell nothing.
 LEAST_STEPS = 5
 # A step that begins so much later than the last one ended waited for a request.
 IDLE_S = 0.02
@@ -51,12 +53,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Host:
-    """Seconds by kind and for every sequence, and the median absolute difference that they leave."""
+    """sequences_s[k] of a step of sequences[k] decodes, what prompts add, and the median absolute difference that is left."""
 
-    decode_s: float
+    sequences: tuple[int, ...]
+    sequences_s: tuple[float, ...]
     prefill_s: float
     mixed_s: float
-    sequence_s: float
     left_s: float
     steps: int
 
@@ -127,27 +129,23 @@ def _between(table: Floats, rows: Ints, columns: Ints, row: float, column: float
 
 
 def fitted(steps: Sequence[Step]) -> Host | None:
-    """Returns the figures that explain the medians of steps of one kind and size; None with too few steps of decodes."""
-    groups: dict[tuple[Kind, int], list[float]] = defaultdict(list)
+    """Returns the medians by the decodes of a step, and what prompts add to them; None with too few steps of decodes."""
+    groups: dict[int, list[float]] = defaultdict(list)
     for step in steps:
-        groups[step.kind, step.sequences].append(step.beyond_s)
-    medians = {key: float(np.median(values)) for key, values in groups.items() if len(values) >= LEAST_STEPS}
-    decodes = {count: value for (kind, count), value in medians.items() if kind == "decode"}
-    if not decodes:
+        if step.kind == "decode":
+            groups[step.sequences].append(step.beyond_s)
+    medians = {count: max(float(np.median(groups[count])), 0.0) for count in sorted(groups) if len(groups[count]) >= LEAST_DECODES}
+    if not medians:
         return None
-    weights = np.sqrt([len(groups["decode", count]) for count in decodes])
-    rows = np.stack([np.ones(len(decodes)), np.array(list(decodes), dtype=np.float64)], axis=1)
-    slope = 0.0
-    if len(decodes) > 1:
-        slope = max(
-            float(np.linalg.lstsq(rows * weights[:, None], np.array(list(decodes.values())) * weights, rcond=None)[0][1]), 0.0
-        )
+    counts, seconds = list(medians), list(medians.values())
 
-    def of(kind: Kind, otherwise: float) -> float:
-        rest = [step.beyond_s - slope * step.sequences for step in steps if step.kind == kind]
-        return max(float(np.median(rest)), 0.0) if len(rest) >= LEAST_STEPS else otherwise
+    def rest(kind: Kind) -> Floats:
+        return np.array([step.beyond_s - np.interp(step.sequences, counts, seconds) for step in steps if step.kind == kind])
 
-    decode_s = of("decode", 0.0)
-    figures: dict[Kind, float] = {"decode": decode_s, "prefill": of("prefill", decode_s), "mixed": of("mixed", decode_s)}
-    left = [abs(step.beyond_s - figures[step.kind] - slope * step.sequences) for step in steps]
-    return Host(figures["decode"], figures["prefill"], figures["mixed"], slope, float(np.median(left)), len(steps))
+    def of(kind: Kind) -> float:
+        left = rest(kind)
+        return max(float(np.median(left)), 0.0) if len(left) >= LEAST_STEPS else 0.0
+
+    added: dict[Kind, float] = {"decode": 0.0, "prefill": of("prefill"), "mixed": of("mixed")}
+    left = np.concatenate([np.abs(rest(kind) - added[kind]) for kind in PLACES])
+    return Host(tuple(counts), tuple(seconds), added["prefill"], added["mixed"], float(np.median(left)), len(steps))

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from search.output import print_json
@@ -50,8 +49,14 @@ def host(
         print_json({"path": str(path), **found})
         return
     print(f"host step of {found['steps']:,} steps -> {path}")
-    for name in ("decode_s", "prefill_s", "mixed_s", "sequence_s", "left_s"):
-        print(f"{name}: {found[name] * 1e3:.3f} ms")
+    for count, seconds in zip(found["sequences"], found["sequences_s"], strict=True):
+        print(f"{count} decodes: {seconds * 1e3:.3f} ms")
+    for name, what in (
+        ("prefill_s", "prompts alone add"),
+        ("mixed_s", "prompts beside decodes add"),
+        ("left_s", "left unexplained"),
+    ):
+        print(f"{what}: {found[name] * 1e3:.3f} ms")
 
 
 def measure(asked: dict[str, Any], out: Path | None = None) -> tuple[Path, dict[str, Any]]:
@@ -101,5 +106,6 @@ def _without_host(prepared: Prepared, engine: str) -> PriceList:
     from simulator.optime.hoststep import host_step
 
     prices, known = prepared.price_list, host_step(prepared.deployment, engine)
-    each_s = 0.0 if known is None else known.sequence_s
-    return replace(prices, sample_s=prices.sample_s - each_s * np.arange(len(prices.sample_s)))
+    if known is None:
+        return prices
+    return replace(prices, sample_s=prices.sample_s - known.of_sequences(len(prices.sample_s) - 1))

@@ -10,19 +10,22 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+from pydantic import Field
+
 from simulator.errors import InputError
+from simulator.optime.operators import Floats
 from simulator.optime.profile import user_folder
 from simulator.spec.base import Spec
 from simulator.spec.deployment import Resolved
 
 SUFFIX = ".host.json"
-KINDS = ("decode", "prefill", "mixed")
 
 
 class HostStep(Spec):
-    """Seconds by kind of step (decodes alone, prompts alone, both) and for every sequence in it; `steps` were looked at.
+    """Seconds beyond the operators: sequences_s[k] of a step of sequences[k] decodes, and what prompts add to a step.
 
-    `left_s` is the median absolute difference between a step and what these figures and its operators say.
+    prefill_s is added to a step of prompts alone, mixed_s to one of both. `steps` were looked at. `left_s` is the median absolute difference between a step and what these figures and its operators say.
     """
 
     engine: str
@@ -32,10 +35,10 @@ class HostStep(Spec):
     tensor_parallel_size: int = 1
     cudagraph_mode: str = "NONE"
     async_scheduling: bool = False
-    decode_s: float
+    sequences: tuple[int, ...] = Field(strict=False)
+    sequences_s: tuple[float, ...] = Field(strict=False)
     prefill_s: float
     mixed_s: float
-    sequence_s: float
     left_s: float
     steps: int
     versions: dict[str, str]
@@ -43,8 +46,12 @@ class HostStep(Spec):
 
     @property
     def step_s(self) -> tuple[float, float, float]:
-        """The seconds by kind, in the order of a price list."""
-        return self.decode_s, self.prefill_s, self.mixed_s
+        """The seconds by kind beyond those of as many decodes, in the order of a price list."""
+        return 0.0, self.prefill_s, self.mixed_s
+
+    def of_sequences(self, last: int) -> Floats:
+        """Returns seconds[last + 1] by the sequences of a step, interpolated; none for a step without any."""
+        return np.concatenate([[0.0], np.interp(np.arange(1, last + 1), self.sequences, self.sequences_s)])
 
     def is_of(self, deployment: Resolved, engine: str) -> bool:
         """Returns whether it was measured under a deployment's model and way of running."""
