@@ -11,6 +11,7 @@ import typer
 
 from search.layout import Column, show
 from search.output import console, print_json
+from search.usage import DEFAULT_DB
 from simulator.errors import InputError, Unmeasured
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ def validate(
     logs: Annotated[Path, typer.Option("--logs", metavar="DIR", help="Where the servers' logs go.")] = Path("validation-logs"),
     ready: Annotated[float | None, typer.Option("--ready", metavar="S", help="Seconds a server may take to be ready.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
-    db: Annotated[
-        str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored.")
-    ] = "sqlite:///trimtab.db",
+    db: Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored.")] = DEFAULT_DB,
 ) -> None:
     """Run deployments on a real engine and on the simulator, on identical arrivals."""
     shares = _shares(loads)

@@ -91,7 +91,12 @@ def _special(deployment: Resolved) -> tuple[str, ...]:
         *(("--disable-cuda-graph",) if deployment.cudagraph_mode == "NONE" else ()),
         *("--schedule-policy", "fcfs"),
         *((*BY_PRIORITY, *NO_PREEMPTION) if deployment.scheduling_policy == "priority" else ()),
-        *(part for key, value in options.items() for part in OPTIONS[key].render(f"scheduler_options.{key}", value)),
+        *(
+            part
+            for key, knob in OPTIONS.items()
+            if key in options
+            for part in knob.render(f"scheduler_options.{key}", options[key])
+        ),
     )
 
 

@@ -25,7 +25,8 @@ SUFFIX = ".host.json"
 class HostStep(Spec):
     """Seconds beyond the operators: sequences_s[k] of a step of sequences[k] decodes, and what prompts add to a step.
 
-    prefill_s is added to a step of prompts alone, mixed_s to one of both. `steps` were looked at. `left_s` is the median absolute difference between a step and what these figures and its operators say.
+    prefill_s is added to a step of prompts alone, mixed_s to one of both. `steps` were looked at.
+    `left_s` is the median absolute difference between a step and what these figures and its operators say.
     """
 
     engine: str
