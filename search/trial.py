@@ -94,6 +94,9 @@ def _with_errors(scored: Scored, prepared: Prepared) -> Scored:
     request, rates = scored.task.request, [point.rate_rps for point in scored.points]
     limit = Limit(request.slo, scored.capacity.value) if scored.capacity else None
     errors = of_points(prepared, request.workload, rates, scored.task.seed, scored.deployment.replicas, limit)
+    if request.correction is not None:
+        told = request.correction.model_dump(mode="json", include={"name", "left_out", "deployments"})
+        errors = [{**each, "correction": told} for each in errors]
     return replace(scored, expected_errors=tuple(zip(rates, errors, strict=True)))
 
 
