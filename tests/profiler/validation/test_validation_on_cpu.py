@@ -47,7 +47,7 @@ DEPLOYMENT = {
     "max_model_len": 128,
     "num_gpu_blocks_override": 64,
 }
-WORKLOAD = {"prompt_tokens": 24, "output_tokens": 16}
+WORKLOAD = {"prompt_tokens": 96, "output_tokens": 16}
 # A shared machine stalls servers and clients alike: the figures are on the page about accuracy, here only their size.
 WITHIN = 0.6
 TRIES = 3
