@@ -1,4 +1,4 @@
-"""The tables: studies, their trials, the trials' operating points; the jobs that run studies, what happened, and submits."""
+"""The tables: studies, their trials, the trials' operating points; jobs, events and submits; validations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from db.rows import JobState, StudyState, TrialState
+from db.rows import JobState, StudyState, TrialState, ValidationState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -205,4 +205,47 @@ class Idempotency(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     digest: Mapped[str] = mapped_column(String(128))
     study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+
+
+class Validation(Base):
+    """One deployment of a study on a real engine at one load, beside what the simulator said of it."""
+
+    __tablename__ = "validations"
+    __table_args__ = (
+        CheckConstraint("state IN ('done', 'faulted')", name="state"),
+        UniqueConstraint("study_id", "trial_id", "engine", "load"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
+    load: Mapped[float]
+    rate_rps: Mapped[float]
+    engine: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str] = mapped_column(String(64))
+    state: Mapped[ValidationState] = mapped_column(String(16))
+    fault_kind: Mapped[str | None]
+    fault_reason: Mapped[str | None]
+    measured: Mapped[dict[str, Any] | None]
+    simulated: Mapped[dict[str, Any] | None]
+    errors: Mapped[dict[str, Any] | None]
+    work: Mapped[dict[str, Any] | None]
+    lag: Mapped[dict[str, Any] | None]
+    versions: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+
+
+class Correction(Base):
+    """Factors of the simulator's times on one device and engine, fitted to validations; a name is given once."""
+
+    __tablename__ = "corrections"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    device: Mapped[str] = mapped_column(String(64))
+    engine: Mapped[str] = mapped_column(String(32))
+    factors: Mapped[dict[str, Any]]
+    error: Mapped[dict[str, Any]]
+    training: Mapped[list[dict[str, Any]]]
     created_at: Mapped[datetime]
