@@ -40,7 +40,8 @@ def _run(command: list[str]) -> None:
 class Server:
     """A PostgreSQL server on the loopback, of the tests' own; `url` lacks the name of a database."""
 
-    def __init__(self, folder: Path, programs: Path, user: list[str]) -> None:
+    def __init__(self, folder: Path, programs: Path, user: list[str], owner: tuple[int, int] | None) -> None:
+        self._owner = owner
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -60,12 +61,22 @@ class Server:
         """Stops the server at once, whoever is connected."""
         _run([*self._control, "-m", "immediate", "stop"])
 
-    def new_database(self) -> str:
-        """Returns the URL of an empty database."""
+    def new_database(self, folder: Path | None = None) -> str:
+        """Returns the URL of an empty database, with its files in a folder if one is given."""
         name = f"studies_{next(_NUMBERS)}"
         engine = create_engine(f"{self.url.replace('://', '+psycopg://')}postgres", isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+            where = ""
+            if folder is not None:
+                place = folder / name
+                place.mkdir()
+                if self._owner is not None:
+                    os.chown(place, *self._owner)
+                    for parent in place.parents:
+                        parent.chmod(parent.stat().st_mode | 0o001)
+                connection.execute(text(f"CREATE TABLESPACE {name} LOCATION '{place}'"))
+                where = f" TABLESPACE {name}"
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0{where}"))
         engine.dispose()
         return f"{self.url}{name}"
 
@@ -80,15 +91,17 @@ def running_server() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="trimtab-postgresql-"))
     # PostgreSQL refuses to run as root.
     user: list[str] = []
+    ids: tuple[int, int] | None = None
     if os.geteuid() == 0:
         try:
             owner = pwd.getpwnam("postgres")
         except KeyError:
             _missing("PostgreSQL refuses to run as root, and there is no user postgres")
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
+        ids = owner.pw_uid, owner.pw_gid
+        os.chown(folder, *ids)
         user = ["runuser", "-u", "postgres", "--"]
     try:
-        server = Server(folder, programs, user)
+        server = Server(folder, programs, user, ids)
         server.start()
         try:
             yield server
