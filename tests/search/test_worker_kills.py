@@ -388,7 +388,7 @@ def test_two_workers_share_fifty_studies_and_none_runs_twice(
         studies = [service.submit(store, TINY | {"seed": seed}, key_id=f"k{seed % 3}").study.id for seed in range(50)]
         for _ in range(2):
             start(postgresql_url, lease_s=30.0, until_empty=True)
-        until(lambda: jobs.counts(store) == {"done": 50}, 120)
+        until(lambda: jobs.counts(store) == {"done": 50}, 300)
         finished_once(store, 50)
         with store.read() as session:
             workers = session.execute(text("SELECT leased_by, count(*) FROM jobs GROUP BY leased_by")).all()
@@ -406,7 +406,7 @@ def test_a_thousand_studies_all_finish_once(url: str, start: Callable[..., int],
         for _ in range(processes):
             start(url, kind="trivial", lease_s=30.0)
         studies = {service.submit(store, request, key_id=f"k{number % 7}").study.id for number in range(1000)}
-        until(lambda: jobs.counts(store) == {"done": 1000}, 120, 0.2)
+        until(lambda: jobs.counts(store) == {"done": 1000}, 300, 0.2)
         finished_once(store, 1000)
         with store.read() as session:
             assert session.scalar(text("SELECT count(*) FROM trials WHERE key = 'run 1'")) == 1000
@@ -424,7 +424,7 @@ def test_a_killed_worker_among_several_leaves_no_study_undone(url: str, start: C
             if number in (60, 120):
                 kill(workers.pop())
                 workers.append(start(url, kind="trivial"))
-        until(lambda: jobs.counts(store) == {"done": 200}, 60, 0.2)
+        until(lambda: jobs.counts(store) == {"done": 200}, 200, 0.2)
 
 
 # Ray
