@@ -53,6 +53,8 @@ def _postgresql(url: URL, lock_timeout_s: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
         connection.execute(f"SET lock_timeout = {round(lock_timeout_s * 1000)}")
+        # A process whose machine vanished in the middle of a transaction holds its locks no longer than this.
+        connection.execute("SET idle_in_transaction_session_timeout = 60000")
         connection.commit()
 
     return engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from simulator.errors import StoreError
 
@@ -19,6 +19,8 @@ _PLAIN = {
     "canceling statement due to lock timeout": "another process keeps it locked",
 }
 _PASSING = frozenset({"the disk is full", "another process keeps it locked", "the disk reports an error"})
+# PostgreSQL's conditions that pass: no connection, no room, a lock, another transaction, a server that stops or starts.
+_PASSING_STATES = ("08", "53", "55P03", "40", "57P0", "58030", "25P03")
 
 
 def reason(error: BaseException) -> str:
@@ -34,6 +36,21 @@ def is_passing(error: BaseException) -> bool:
     return reason(error) in _PASSING
 
 
+def may_succeed_later(error: BaseException) -> bool:
+    """Returns whether the same transaction may succeed later: with room again, unlocked, or when the server is back."""
+    if is_passing(error):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_PASSING_STATES)
+    from_server = type(error.orig).__module__.startswith("psycopg")
+    return error.connection_invalidated or (from_server and isinstance(error, OperationalError))
+
+
 def store_error(error: BaseException, place: str, doing: str) -> StoreError:
     """Returns the StoreError of a failed read or write of the store at `place`."""
-    return StoreError(f"the store {place} cannot be {doing}: {reason(error)}; what was stored before is kept")
+    told = StoreError(f"the store {place} cannot be {doing}: {reason(error)}; what was stored before is kept")
+    told.passing = may_succeed_later(error)
+    return told

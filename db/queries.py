@@ -27,10 +27,19 @@ def studies(store: Store, limit: int = 50, after: str | None = None, state: Stud
         if after is not None:
             last = _found(session, after)
             query = query.where(tuple_(Study.created_at, Study.id) < tuple_(last.created_at, last.id))
-        rows = [row_of(StudyRow, study) for study in session.scalars(query)]
-        ids = [row.id for row in rows]
-        counts, best = _trial_counts(session, ids), _best_points(session, ids)
-    return [StudyLine(row, counts.get(row.id, {}), best.get(row.id)) for row in rows]
+        return _lines(session, [row_of(StudyRow, study) for study in session.scalars(query)])
+
+
+def lines(store: Store, rows: list[StudyRow]) -> list[StudyLine]:
+    """Returns the studies as a list shows them, in their order."""
+    with store.read() as session:
+        return _lines(session, rows)
+
+
+def trial_counts(store: Store, study_id: str) -> dict[TrialState, int]:
+    """Returns how many trials of a study are in each state that any is in."""
+    with store.read() as session:
+        return _trial_counts(session, [study_id]).get(study_id, {})
 
 
 def study(store: Store, text: str) -> StudyRow:
@@ -86,6 +95,12 @@ def points(store: Store, study_id: str) -> list[TrialPoint]:
     """Returns all points of a study beside their trials, by rank, those without one last."""
     with store.read() as session:
         return _points(session, Point.study_id == study_id)
+
+
+def _lines(session: Session, rows: list[StudyRow]) -> list[StudyLine]:
+    ids = [row.id for row in rows]
+    counts, best = _trial_counts(session, ids), _best_points(session, ids)
+    return [StudyLine(row, counts.get(row.id, {}), best.get(row.id)) for row in rows]
 
 
 def _newest_first() -> Select[Study]:

@@ -9,48 +9,40 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from db import events
 from db.jsontext import check_storable
 from db.rows import FinalState, PointResult, StudyRow, TrialResult, TrialRow, row_of, values_of
 from db.session import Store
-from db.tables import Point, Study, Trial
+from db.tables import Job, Point, Study, Trial
 from simulator.errors import StoreError
 
 # PostgreSQL's indexes hold 2,704 bytes an entry.
 KEY_BYTES = 2000
 
 
+class NewStudy(TypedDict):
+    """The fields of a study that is to be made."""
+
+    name: str
+    digest: str
+    request: dict[str, Any]
+    seed: int
+    versions: dict[str, Any]
+    kernel_digest: str
+
+
 def create_study(
     store: Store,
-    *,
-    name: str,
-    digest: str,
-    request: dict[str, Any],
-    seed: int,
-    versions: dict[str, Any],
-    kernel_digest: str,
+    **fields: Unpack[NewStudy],
 ) -> StudyRow:
     """Returns a new study in state `queued`, under an id that nobody has."""
-    check_storable({"request": request, "versions": versions}, "study")
     with store.write() as session:
-        study = Study(
-            id=_new_id(session),
-            name=name,
-            digest=digest,
-            state="queued",
-            request=request,
-            seed=seed,
-            versions=versions,
-            kernel_digest=kernel_digest,
-            created_at=datetime.now(UTC),
-        )
-        session.add(study)
-        session.flush()
-        return row_of(StudyRow, study)
+        return row_of(StudyRow, created(session, **fields))
 
 
 def start_study(store: Store, study_id: str, resume: bool = False) -> StudyRow:
@@ -60,12 +52,19 @@ def start_study(store: Store, study_id: str, resume: bool = False) -> StudyRow:
     """
     startable = {"queued", "running", "cancelled", "failed"} if resume else {"queued"}
     with store.write() as session:
-        study = _locked(session, study_id)
+        study = locked(session, study_id)
         if study.state not in startable:
             raise StoreError(f"study {study_id} cannot be started: it is {study.state}")
-        study.state = "running"
-        study.started_at = study.started_at or datetime.now(UTC)
-        study.finished_at = None
+        return row_of(StudyRow, moved(session, study_id, "running"))
+
+
+def begin_anew(store: Store, study_id: str, versions: dict[str, Any], kernel_digest: str) -> StudyRow:
+    """Returns the study, now of this software and without the trials and points that other software had scored."""
+    with store.write() as session:
+        study = locked(session, study_id)
+        session.execute(delete(Trial).where(Trial.study_id == study_id))
+        study.versions, study.kernel_digest = versions, kernel_digest
+        events.add(session, study_id, "note", {"sentence": "begun anew: its trials were scored by another version of the software"})
         return row_of(StudyRow, study)
 
 
@@ -83,7 +82,7 @@ def upsert_trial(
     _check_trial(result, points)
     now = datetime.now(UTC)
     with store.write() as session:
-        _lock(session, study_id)
+        lock(session, study_id)
         trial = session.scalar(select(Trial).where(Trial.study_id == study_id, Trial.key == result.key))
         if trial is None:
             free = _free_number(session, study_id, number)
@@ -104,7 +103,7 @@ def replace_points(store: Store, study_id: str, points: Mapping[str, Sequence[Po
     for key, results in points.items():
         _check_points(results, f"trial {key[:60]}")
     with store.write() as session:
-        _lock(session, study_id)
+        lock(session, study_id)
         trials = {trial.key: trial for trial in session.scalars(select(Trial).where(Trial.study_id == study_id))}
         if unknown := sorted(points.keys() - trials.keys()):
             raise StoreError(f"study {study_id} has no trial with the key {unknown[0]}")
@@ -120,20 +119,54 @@ def finish_study(store: Store, study_id: str, state: FinalState, summary: dict[s
     """
     check_storable(summary, "study.summary")
     with store.write() as session:
-        study = _locked(session, study_id)
-        if study.state in ("queued", "running"):
-            study.state = state
-            study.finished_at = datetime.now(UTC)
-        if summary is not None and (study.state == state or study.summary is None):
-            study.summary = summary
-        return row_of(StudyRow, study)
+        return row_of(StudyRow, finished(session, study_id, state, summary))
 
 
 def delete_study(store: Store, study_id: str) -> None:
-    """Removes a study with its trials and points."""
+    """Removes a study with its trials, points, jobs and events; who runs it loses its lease."""
     with store.write() as session:
-        _lock(session, study_id)
+        # Jobs before studies, as workers lock them.
+        session.execute(select(Job.id).where(Job.study_id == study_id).with_for_update()).all()
+        lock(session, study_id)
         session.execute(delete(Study).where(Study.id == study_id))
+
+
+def created(
+    session: Session,
+    **fields: Unpack[NewStudy],
+) -> Study:
+    """Returns a new study in state `queued`, under an id that nobody has, in the session's transaction."""
+    check_storable({"request": fields["request"], "versions": fields["versions"]}, "study")
+    study = Study(id=_new_id(session), state="queued", created_at=datetime.now(UTC), **fields)
+    session.add(study)
+    session.flush()
+    events.add(session, study.id, "state", {"state": "queued"})
+    return study
+
+
+def moved(session: Session, study_id: str, state: Literal["queued", "running"]) -> Study:
+    """Returns the study, now waiting or running, in the session's transaction; it keeps its first start."""
+    study = locked(session, study_id)
+    if study.state != state:
+        study.state = state
+        events.add(session, study_id, "state", {"state": state})
+    if state == "running":
+        study.started_at = study.started_at or datetime.now(UTC)
+    study.finished_at = None
+    return study
+
+
+def finished(session: Session, study_id: str, state: FinalState, summary: dict[str, Any] | None) -> Study:
+    """Returns the study in its final state, in the session's transaction; see `finish_study`."""
+    study = locked(session, study_id)
+    if study.state in ("queued", "running"):
+        study.state = state
+        study.finished_at = datetime.now(UTC)
+        sentence = (summary or {}).get("sentence")
+        events.add(session, study_id, "state", {"state": state} | ({"sentence": sentence} if sentence else {}))
+    if summary is not None and (study.state == state or study.summary is None):
+        study.summary = summary
+    return study
 
 
 def _new_id(session: Session) -> str:
@@ -143,14 +176,15 @@ def _new_id(session: Session) -> str:
             return candidate
 
 
-def _lock(session: Session, study_id: str) -> None:
+def lock(session: Session, study_id: str) -> None:
     """Holds off other writers of the study until the transaction ends; raises StoreError when it is gone."""
     if session.scalar(select(Study.id).where(Study.id == study_id).with_for_update()) is None:
         raise StoreError(f"study {study_id} is not in the store")
 
 
-def _locked(session: Session, study_id: str) -> Study:
-    _lock(session, study_id)
+def locked(session: Session, study_id: str) -> Study:
+    """Returns the study, held as by `lock`."""
+    lock(session, study_id)
     return session.get_one(Study, study_id)
 
 

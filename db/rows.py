@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 StudyState = Literal["queued", "running", "done", "infeasible", "cancelled", "failed"]
 FinalState = Literal["done", "infeasible", "cancelled", "failed"]
 TrialState = Literal["done", "infeasible", "failed"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Row = TypeVar("Row")
 
 
@@ -113,6 +114,43 @@ class StudyLine:
     study: StudyRow
     trials: Mapping[TrialState, int]
     best: TrialPoint | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """A study to be run; `id` and `claims` together are its holder's lease, which ends at `lease_until` unless renewed.
+
+    `attempts` counts the claims that were not given back, `key_id` names the API key that submitted it.
+    """
+
+    id: int
+    study_id: str
+    kind: str
+    state: JobState
+    priority: int
+    key_id: str | None
+    attempts: int
+    max_attempts: int
+    claims: int
+    not_before: datetime
+    leased_by: str | None
+    lease_until: datetime | None
+    cancel_requested_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRow:
+    """Something that happened to a study: `kind` is `state`, `progress` or `note`; `seq` counts from 1 within the study."""
+
+    study_id: str
+    seq: int
+    kind: str
+    document: dict[str, Any]
+    created_at: datetime
 
 
 def values_of(result: TrialResult | PointResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tables: studies, their trials, and the trials' operating points."""
+"""The tables: studies, their trials, the trials' operating points; the jobs that run studies, what happened, and submits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from db.rows import StudyState, TrialState
+from db.rows import JobState, StudyState, TrialState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -144,3 +145,64 @@ class Point(Base):
     on_frontier: Mapped[bool]
     rank: Mapped[int | None]
     tied: Mapped[bool]
+
+
+# What a study waits for or is run by; at most one such job a study.
+OPEN_JOB = text("state IN ('queued', 'running')")
+
+
+class Job(Base):
+    """One study to be run, and who runs it: `claims` counts how often it was handed out and tells one holder from the next."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state"),
+        Index("uq_jobs_study_id_open", "study_id", unique=True, sqlite_where=OPEN_JOB, postgresql_where=OPEN_JOB),
+        Index(None, "study_id"),
+        Index(None, "state", "priority", "id"),
+        Index(None, "key_id", "state"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(32))
+    state: Mapped[JobState] = mapped_column(String(16))
+    priority: Mapped[int]
+    key_id: Mapped[str | None]
+    attempts: Mapped[int]
+    max_attempts: Mapped[int]
+    claims: Mapped[int]
+    not_before: Mapped[datetime]
+    leased_by: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+
+class Event(Base):
+    """Something that happened to a study; `seq` counts from 1 within it, without gaps until old ones are pruned."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "created_at"),)
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(32))
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Idempotency(Base):
+    """A submit that was answered: the same key of the same submitter gets the same study; `key_id` is empty without keys."""
+
+    __tablename__ = "idempotency"
+    __table_args__ = (Index(None, "created_at"), Index(None, "study_id"))
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(128))
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]

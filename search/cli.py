@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from search import engines, loading, profiles
+from search import engines, loading, profiles, remote, serve
 from search.output import check_target, console, print_json, target
 from search.usage import Commands, told
 from simulator.errors import Infeasible, InputError, TrimtabError, unknown_name
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.add_typer(profiles.app, name="profile")
 app.add_typer(engines.app, name="engine")
 loading.register(app)
+serve.register(app)
 Request = Annotated[Path, typer.Argument(metavar="REQUEST.yaml", help="What to search.", show_default=False)]
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO.yaml", help="One deployment, one workload.", show_default=False)]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)]
@@ -86,6 +87,10 @@ def _fail(reason: object, status: int) -> int:
 def _trimtab(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="URL", envvar="TRIMTAB_SERVER", help="Ask the service there.")
+    ] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="TRIMTAB_API_KEY", hidden=True)] = None,
 ) -> None:
     if version:
         from importlib.metadata import PackageNotFoundError
@@ -98,6 +103,7 @@ def _trimtab(
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
+    remote.choose(context, server, api_key)
 
 
 @app.command()
@@ -118,6 +124,10 @@ def search(
 
     if executor not in executors.names():
         raise unknown_name("--executor", executor, executors.names())
+    if (client := remote.service()) is not None:
+        with client:
+            remote.search(client, file, trials, seed, as_json=as_json)
+        return
     request = requests.read(file).override(trials, seed)
 
     from search import service, stored
@@ -151,9 +161,13 @@ def simulate(
     from simulator import scenario as scenarios
     from simulator.cli import show_simulation, writers
 
+    files = {"--requests": requests, "--steps": steps, "--timeline": timeline}
+    if (client := remote.service()) is not None:
+        with client:
+            remote.simulate(client, file, files, as_json=as_json)
+        return
     scenario = scenarios.read(file)
     scenario.price_book()
-    files = {"--requests": requests, "--steps": steps, "--timeline": timeline}
     for option, path in files.items():
         if path is not None:
             check_target(path, option)
@@ -175,6 +189,10 @@ def simulate(
 @app.command()
 def capacity(file: ScenarioFile, as_json: Json = False) -> None:
     """Find the highest rate within the SLO, with an interval."""
+    if (client := remote.service()) is not None:
+        with client:
+            remote.capacity(client, file, as_json=as_json)
+        return
     from simulator import scenario as scenarios
 
     scenario = scenarios.read(file)
@@ -216,6 +234,10 @@ def studies(
 
     if limit < 1:
         raise InputError("--limit", limit, "a whole number from 1")
+    if (client := remote.service()) is not None:
+        with client:
+            remote.studies(client, limit, as_json=as_json)
+        return
     lines = []
     if stored.is_there(db):
         with stored.existing(db) as store:
@@ -235,6 +257,10 @@ def frontier(
     every: Annotated[bool, typer.Option("--all", help="Every operating point, not only the best of each deployment.")] = False,
 ) -> None:
     """Print the frontier of a study."""
+    if (client := remote.service()) is not None:
+        with client:
+            remote.frontier(client, study, as_json=as_json, every=every)
+        return
     from search import stored
 
     with stored.existing(db) as store:
@@ -258,6 +284,10 @@ def export(
     kind = exports.kind_of({"csv": as_csv, "json": as_json, "html": as_html}, file)
     if file is not None:
         check_target(file, "FILE")
+    if (client := remote.service()) is not None:
+        with client:
+            remote.export(client, study, kind, file)
+        return
     with stored.existing(db) as store:
         row = queries.study(store, study)
         exports.write(kind, file, row, queries.trials(store, row.id), queries.points(store, row.id))
@@ -270,6 +300,10 @@ def catalog(
     as_json: Json = False,
 ) -> None:
     """List what a request may name."""
+    if (client := remote.service()) is not None:
+        with client:
+            remote.catalog(client, kind, name, as_json=as_json)
+        return
     from search import listing
 
     if as_json:
@@ -301,3 +335,7 @@ def migrate(db: Db = DEFAULT_DB) -> None:
 
     with open_store(db) as store:
         print(f"{store.place}: schema {revisions()[-1]}")
+
+
+if __name__ == "__main__":
+    entry()

@@ -72,10 +72,22 @@ def capacity(trial: TrialRow) -> Document | None:
     }
 
 
-def frontier(row: StudyRow, points: Sequence[TrialPoint], trials: Iterable[TrialRow] = ()) -> Document:
-    """Returns the document of `search --json` and `frontier --json`, its items by rank."""
-    counts = Counter(trial.state for trial in trials)
+def frontier(row: StudyRow, points: Sequence[TrialPoint], trials: Iterable[TrialRow] | Mapping[TrialState, int] = ()) -> Document:
+    """Returns the document of `search --json` and `frontier --json`, its items by rank; trials are counted, or counted already."""
+    counts = trials if isinstance(trials, Mapping) else Counter(trial.state for trial in trials)
     return {"study": study(row, counts), "items": [item(point) for point in points], "next_cursor": None}
+
+
+def one_study(line: StudyLine) -> Document:
+    """Returns all of a study but its trials: as in the list, with its request, versions and summary."""
+    row = line.study
+    about = {"request": row.request, "versions": row.versions, "kernel_digest": row.kernel_digest, "summary": row.summary}
+    return {**_line(line), **about}
+
+
+def trials(rows: Sequence[TrialRow], next_cursor: str | None = None) -> Document:
+    """Returns a page of trials, each as `export --json` has it."""
+    return {"items": [trial(row) for row in rows], "next_cursor": next_cursor}
 
 
 def studies(lines: Sequence[StudyLine], next_cursor: str | None = None) -> Document:
@@ -100,33 +112,34 @@ def _best(found: TrialPoint) -> Document:
 
 def whole(row: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> Document:
     """Returns everything that the store knows of a study: request, trials with their curves, operating points."""
-    counts = Counter(trial.state for trial in trials)
+    counts = Counter(each.state for each in trials)
     return {
         "study": {**study(row, counts), "request": row.request, "versions": row.versions, "kernel_digest": row.kernel_digest,
                   "summary": row.summary},
-        "trials": [_trial(trial) for trial in trials],
+        "trials": [trial(each) for each in trials],
         "points": [_point(found.point, found.trial) for found in points],
     }  # fmt: skip
 
 
-def _trial(trial: TrialRow) -> Document:
+def trial(row: TrialRow) -> Document:
+    """Returns all that is stored of a trial but its operating points."""
     return {
-        "trial": trial.number,
-        "state": trial.state,
-        "reason": trial.reason,
-        "deployment": trial.deployment,
-        "requests_per_run": trial.fidelity,
-        "capacity_rps": capacity(trial),
-        "saturated_rps": trial.saturated_rps,
-        "binding": trial.binding,
-        "bill": trial.bill,
-        "metrics": trial.metrics,
-        "curve": trial.curve,
-        "objectives": trial.objectives,
-        "memory": trial.memory,
-        "provenance": trial.provenance,
-        "seed": trial.seed,
-        "kernel_digest": trial.kernel_digest,
+        "trial": row.number,
+        "state": row.state,
+        "reason": row.reason,
+        "deployment": row.deployment,
+        "requests_per_run": row.fidelity,
+        "capacity_rps": capacity(row),
+        "saturated_rps": row.saturated_rps,
+        "binding": row.binding,
+        "bill": row.bill,
+        "metrics": row.metrics,
+        "curve": row.curve,
+        "objectives": row.objectives,
+        "memory": row.memory,
+        "provenance": row.provenance,
+        "seed": row.seed,
+        "kernel_digest": row.kernel_digest,
     }
 
 

@@ -14,6 +14,7 @@ from search.output import as_json, target
 from simulator.errors import MISSING, InputError
 
 KINDS = ("csv", "json", "html")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CHOICES = "one of --csv, --json and --html"
 
 
@@ -41,21 +42,35 @@ def write(kind: str, file: Path | None, study: StudyRow, trials: Sequence[TrialR
         assert file is not None, "kind_of asked for it"
         _write_report(file, study, trials, points)
         return
-    text = _csv(trials, points) if kind == "csv" else as_json(documents.whole(study, trials, points)) + "\n"
+    content = text(kind, study, trials, points)
     if file is None:
-        sys.stdout.write(text)
+        sys.stdout.write(content)
         return
     with target(file, "FILE") as out:
-        out.write(text)
+        out.write(content)
+
+
+def text(kind: str, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> str:
+    """Returns a study as the text of a file of a kind."""
+    if kind == "html":
+        from dashboard.report.page import render
+
+        return render(study, trials, points)
+    return _csv(trials, points) if kind == "csv" else as_json(documents.whole(study, trials, points)) + "\n"
 
 
 def _csv(trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> str:
     rows = documents.rows(trials, points)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else list(documents.CSV_FIRST), lineterminator="\n")
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else list(documents.CSV_FIRST), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def inert(value: object) -> object:
+    """Returns a cell that no spreadsheet takes for a formula: text that begins like one has an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _write_report(file: Path, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> None:

@@ -11,6 +11,7 @@ from db.rows import PointResult, TrialPoint, TrialResult, TrialRow
 from db.session import Store
 from search.capacity import Estimate
 from search.objectives import Interval, OperatingPoint
+from search.patience import Patience
 from search.trial import Scored, Task
 from simulator.kernel.digest import kernel_digest
 from simulator.memory import MemoryPlan
@@ -34,8 +35,9 @@ class Ranked:
 class Ledger:
     """The trials of one stored study."""
 
-    def __init__(self, store: Store, study_id: str) -> None:
-        self.store, self.study_id = store, study_id
+    def __init__(self, store: Store, study_id: str, patience: Patience | None = None) -> None:
+        """Takes how long to try to write what is scored, in memory meanwhile; not again by default."""
+        self.store, self.study_id, self.patience = store, study_id, patience or Patience(0.0)
         self._rows: dict[str, TrialRow] = queries.finished_trials(store, study_id, kernel_digest())
         self._points: dict[int, list[TrialPoint]] = {}
         for found in queries.points(store, study_id):
@@ -68,7 +70,8 @@ class Ledger:
         points = [_point(point, objectives) for point, objectives in zip(scored.points, values, strict=True)]
         first = next(iter(values[0])) if values else None
         top = next((v for v in values if best is not None and v[first] == best[0]), {}) if first else {}
-        stored = record.upsert_trial(self.store, self.study_id, _result(scored, dict(top)), points, scored.task.number)
+        result = _result(scored, dict(top))
+        stored = self.patience(record.upsert_trial, self.store, self.study_id, result, points, scored.task.number)
         self._rows[scored.task.key] = stored
         self._points.pop(stored.id, None)
 
@@ -78,7 +81,7 @@ class Ledger:
         for place, objectives in zip(ranked, values, strict=True):
             point = _point(place.point, objectives, place.on_frontier, place.rank, place.tied)
             by_key.setdefault(place.scored.task.key, []).append(point)
-        record.replace_points(self.store, self.study_id, by_key)
+        self.patience(record.replace_points, self.store, self.study_id, by_key)
 
 
 def _result(scored: Scored, objectives: dict[str, Any]) -> TrialResult:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from search.breaking import check
 from search.root import BACKLOG, Root, Terms, downwards, holds, narrow
 from search.root import worst as worst_term
 from simulator.errors import Infeasible
@@ -120,6 +121,7 @@ class Probe:
         """Returns the outcome at a load; the last one that kept the Slo is at hand, since a capacity's metrics are asked for."""
         if self._kept is not None and self._kept[0] == load:
             return self._kept[1]
+        check()
         outcome = self.play(load)
         self._known[load] = terms_of(outcome, self.slo, self.closed)
         if holds(self._known[load]):
@@ -177,6 +179,7 @@ def worst(outcome: Outcome, slo: Slo) -> tuple[float, str]:
 
 def keeps(prepared: Prepared, slo: Slo, traffic: Traffic, rate_rps: float, replicas: int) -> bool:
     """Returns whether a fleet keeps the Slo at a rate; the run is broken off as soon as it certainly does not."""
+    check()
     outcome = simulate(prepared, traffic, rate_rps, replicas, stop=slo)
     return not outcome.stopped and holds(terms_of(outcome, slo))
 

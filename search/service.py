@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-from db import queries, record
+from db import jobs, queries, record
+from db.rows import JobRow, StudyRow
 from db.session import Store, open_store
 from search.answers import run_capacity, run_simulation, versions
-from search.driver import MOST_FINALISTS, Stopped, Study
+from search.driver import Stopped
+from search.executor import Executor
 from search.executor.auto import choose
-from search.ledger import Ledger, Ranked
+from search.held import LEASE_S, Held, is_gone, this_process
+from search.patience import Patience
 from search.progress import Progress
 from search.request import SearchRequest
-from simulator.errors import Infeasible
+from search.running import run_study
+from simulator.errors import Infeasible, InputError
 from simulator.kernel.digest import kernel_digest
 
-__all__ = ["run_capacity", "run_search", "run_simulation", "versions"]
-# CPU seconds of a trial up to the choice of finalists, and of a finalist, from `make bench`; they only choose the executor.
-TRIAL_S, FINALIST_S = 0.4, 3.5
+__all__ = [
+    "cancel",
+    "clone",
+    "delete",
+    "resume",
+    "run_capacity",
+    "run_search",
+    "run_simulation",
+    "submit",
+    "versions",
+]
+# How long the command line tries to store what it has scored before it gives up.
+PATIENCE_S = 60.0
 
 
 def run_search(
@@ -32,91 +49,138 @@ def run_search(
 ) -> str:
     """Returns the id of the study, run to its end and stored; an unfinished study of the same request is resumed.
 
-    Raises Infeasible when nothing keeps the Slo, Stopped when `stop` asked for it; what was scored stays stored.
+    Raises Infeasible when nothing keeps the Slo, Stopped when `stop` asked for it, StoreError when another process runs
+    this very study; what was scored stays stored.
     """
-    with open_store(db) as store:
-        study_id = _begin(store, request)
+    with open_store(db) as store, ExitStack() as opened:
+        job = _begin(store, request)
+        held = opened.enter_context(Held(store, job))
+
+        def chosen(work_s: float) -> tuple[Executor, str]:
+            workers, sentence = choose(executor, work_s, address)
+            return opened.enter_context(workers), sentence
+
+        def ending() -> bool:
+            return stop() or held.ending()
+
+        leased, patience = jobs.LeasedStore(store, job), Patience(PATIENCE_S, ending)
         try:
-            ranked, study, sentence = _searched(request, store, study_id, executor, address, report, stop)
+            ended = run_study(leased, job.study_id, request, chosen, report, ending, patience)
         except (Stopped, KeyboardInterrupt):
-            record.finish_study(store, study_id, "cancelled")
+            jobs.finish(store, job, "cancelled")
+            raise
+        except jobs.LeaseLost:
             raise
         except Infeasible as error:
-            record.finish_study(store, study_id, "infeasible", {"sentence": str(error)})
+            jobs.finish(store, job, "infeasible", {"sentence": str(error)})
             raise
         except BaseException as error:
-            record.finish_study(store, study_id, "failed", {"sentence": f"{type(error).__name__}: {error}"})
+            jobs.finish(store, job, "failed", {"sentence": f"{type(error).__name__}: {error}"})
             raise
-        summary = _summary(ranked, study, sentence)
-        if not any(place.on_frontier for place in ranked):
-            reason = _nothing(store, study_id)
-            record.finish_study(store, study_id, "infeasible", {**summary, "sentence": reason})
-            raise Infeasible(f"study {study_id}: {reason}")
-        record.finish_study(store, study_id, "done", summary)
-        return study_id
+        patience(jobs.finish, store, job, ended.state, ended.summary)
+        if ended.reason is not None:
+            raise Infeasible(f"study {job.study_id}: {ended.reason}")
+        return job.study_id
 
 
-def _begin(store: Store, request: SearchRequest) -> str:
-    """Returns the id of the study to run: an unfinished one of this request by this very software, else a new one."""
-    digest, software = request.digest(), (versions(), kernel_digest())
-    unfinished = queries.find_resumable(store, digest, request.seed)
-    if unfinished is not None and (unfinished.versions, unfinished.kernel_digest) == software:
-        return record.start_study(store, unfinished.id, resume=True).id
-    created = record.create_study(
-        store,
+def _begin(store: Store, request: SearchRequest) -> JobRow:
+    """Returns the job, held here, of the study to run: an unfinished one of this request by this very software, else a new one."""
+    new = _new_study(request)
+    unfinished = queries.find_resumable(store, new["digest"], request.seed)
+    if unfinished is not None and (unfinished.versions, unfinished.kernel_digest) == (new["versions"], new["kernel_digest"]):
+        return jobs.take(store, unfinished.id, this_process(), LEASE_S, is_gone)
+    return jobs.begin(store, new, this_process(), LEASE_S)
+
+
+def _new_study(request: SearchRequest) -> jobs.NewStudy:
+    return jobs.NewStudy(
         name=request.name,
-        digest=digest,
+        digest=request.digest(),
         request=request.model_dump(mode="json"),
         seed=request.seed,
-        versions=software[0],
-        kernel_digest=software[1],
+        versions=versions(),
+        kernel_digest=kernel_digest(),
     )
-    return record.start_study(store, created.id).id
 
 
-def _searched(
-    request: SearchRequest,
+def submit(
     store: Store,
-    study_id: str,
-    executor: str,
-    address: str | None,
-    report: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> tuple[list[Ranked], Study, str]:
-    ledger = Ledger(store, study_id)
-    space = request.build_space()
-    trials = min(space.size, request.budget.trials)
-    work = trials * TRIAL_S + min(trials, MOST_FINALISTS) * FINALIST_S
-    chosen, sentence = choose(executor, work, address)
-    with chosen as workers:
-        study = Study(request, ledger, workers, report, stop)
-        report(Progress("screen", 0, 0, None, 0.0, None, sentence))
-        if ledger.recalled:
-            report(Progress("screen", 0, 0, None, 0.0, None, f"resuming {study_id}, which has {ledger.recalled} trials"))
-        ranked = study.run()
-    values = [{o.name: o.value(place.point) for o in study.objectives} for place in ranked]
-    ledger.publish(ranked, values)
-    return ranked, study, sentence
+    document: Mapping[str, Any] | SearchRequest,
+    *,
+    key_id: str | None = None,
+    priority: int = 0,
+    idempotency_key: str | None = None,
+) -> jobs.Submitted:
+    """Returns the study that a request asks for and the job that a worker will claim; `new` is false for a repeated submit.
+
+    `key_id` names the API key that submits. Raises InputError for a wrong request, and for an idempotency key that was
+    used for another one.
+    """
+    request = document if isinstance(document, SearchRequest) else SearchRequest.parse(dict(document))
+    idempotency = None if idempotency_key is None else (idempotency_key, _digest(request))
+    return jobs.submit(store, _new_study(request), key_id=key_id, priority=priority, idempotency=idempotency)
 
 
-def _summary(ranked: list[Ranked], study: Study, sentence: str) -> dict[str, Any]:
-    frontier = [place for place in ranked if place.on_frontier]
-    best = min(frontier, key=lambda place: place.rank or 0, default=None)
-    notes = sorted({note for place in ranked for note in place.scored.notes})
-    return {
-        "executor": sentence,
-        "sampler": study.sampler_sentence,
-        "dropped": dict(study.space.dropped.most_common()),
-        "notes": notes,
-        "frontier_points": len(frontier),
-        "left_out": study.left_out,
-        "binding": best.scored.binding if best else None,
-    }
+def _digest(request: SearchRequest) -> str:
+    """Returns the SHA-256 of all that was asked; the study's own digest leaves out what does not change its answer."""
+    text = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _nothing(store: Store, study_id: str) -> str:
-    """Returns why no trial has an answer: the commonest reasons."""
-    reasons = [row.reason for row in queries.trials(store, study_id) if row.reason]
-    if not reasons:
-        return "no deployment of the space could be tried"
-    return f"none of {len(reasons)} deployments keeps the SLO; the first: {reasons[0]}"
+def cancel(store: Store, study: str) -> StudyRow:
+    """Returns the study: cancelled where it waited, still running where a worker is told to stop within two seconds.
+
+    A study that has ended stays as it is. Raises InputError for an unknown study.
+    """
+    return jobs.request_cancel(store, queries.study(store, study).id)
+
+
+def resume(store: Store, study: str, *, key_id: str | None = None, priority: int = 0) -> StudyRow:
+    """Returns the cancelled or failed study, queued to go on with what it has stored; one that is under way stays so.
+
+    Raises InputError for an unknown study and for one that has its answer.
+    """
+    found = queries.study(store, study)
+    jobs.resume(store, found.id, key_id=key_id, priority=priority)
+    return queries.study(store, found.id)
+
+
+def delete(store: Store, study: str) -> StudyRow:
+    """Returns the study as it was, now removed with its trials, points, jobs and events; whoever ran it stops."""
+    found = queries.study(store, study)
+    record.delete_study(store, found.id)
+    return found
+
+
+def clone(
+    store: Store,
+    study: str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    key_id: str | None = None,
+    priority: int = 0,
+    idempotency_key: str | None = None,
+) -> jobs.Submitted:
+    """Returns a new study of the request of another with `changes`: fields replaced, objects within merged, None removing.
+
+    Raises InputError for an unknown study and for a request that the changes make wrong.
+    """
+    found = queries.study(store, study)
+    document = _merged(found.request, changes or {})
+    if not isinstance(document.get("name"), str):
+        raise InputError("name", document.get("name"), "a name")
+    return submit(store, document, key_id=key_id, priority=priority, idempotency_key=idempotency_key)
+
+
+def _merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the document after a JSON merge patch (RFC 7396)."""
+    merged = dict(old)
+    for name, value in changes.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping):
+            before = merged.get(name)
+            merged[name] = _merged(before if isinstance(before, Mapping) else {}, value)
+        else:
+            merged[name] = value
+    return merged

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from search.breaking import check
 from search.capacity import FRACTIONS, Estimate, measure_capacity, traffic_for
 from search.expected import Limit, of_points
 from search.fidelity import FINAL, SCREEN, Fidelity
@@ -193,6 +194,7 @@ class _Fleets:
     def run(self, replicas: int, seed: int, rate: float | None = None) -> tuple[Outcome, Traffic]:
         """Returns the outcome of a fleet at the demanded rate or at another, and its traffic."""
         traffic = self.traffic(replicas, seed)
+        check()
         return simulate(self.prepared, traffic, rate or self.rate, replicas), traffic
 
     def traffic(self, replicas: int, seed: int) -> Traffic:

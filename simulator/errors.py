@@ -50,7 +50,9 @@ class Unmeasured(TrimtabError):
 
 
 class StoreError(TrimtabError):
-    """A read or write of the store that failed, with the reason in one line."""
+    """A read or write of the store that failed, with the reason in one line; `passing` where the same may succeed later."""
+
+    passing = False
 
 
 def unknown_name(field: str, value: object, choices: Iterable[str]) -> InputError:

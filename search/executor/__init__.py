@@ -3,7 +3,9 @@
 `map_unordered(function, items, stop=stop)` yields `(index, result)` once for every item that ran, in any order, while
 the others run. An exception of the function is yielded as `Failed`, never raised, and does not disturb other items.
 `stop` is asked between items, in the caller's thread: once it is true no item starts (Ray: no chunk), what is running
-is still yielded, and the iterator ends. Closing the iterator early, Ctrl-C included, drops what has not started.
+is yielded if it ends within GRACE_S and abandoned if not, and the iterator ends. Closing the iterator early, Ctrl-C
+included, abandons what is running too. What is abandoned is broken off: in this process where it says so
+(`search.breaking.check`), on Ray by ending its worker.
 
 The function and its items belong to the caller and are not mutated. In `inline` and `threads` they are shared with the
 caller, and the function must be safe to run in several threads at once. In `ray` they are pickled: neither a lambda's
@@ -24,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+# How long after `stop` an item may take to end by itself; with the polling before and after, studies stop within two seconds.
+GRACE_S = 0.5
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

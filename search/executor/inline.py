@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from search.breaking import BrokenOff, breakable
 from search.executor import Executor, Failed, Item, Result, attempt
 
 
@@ -17,7 +18,12 @@ class Inline(Executor):
         for index, item in enumerate(items):
             if stop():
                 return
-            yield index, attempt(function, item)
+            try:
+                with breakable(stop):
+                    result = attempt(function, item)
+            except BrokenOff:
+                return
+            yield index, result
 
 
 def create(address: str | None = None) -> Inline:

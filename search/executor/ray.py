@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import sys
@@ -21,7 +22,7 @@ from typing import Any, Generic
 
 import ray
 
-from search.executor import Executor, Failed, Item, Result, attempt
+from search.executor import GRACE_S, Executor, Failed, Item, Result, attempt
 from search.executor.threads import usable_cores
 from simulator.errors import InputError
 
@@ -57,11 +58,12 @@ class RayExecutor(Executor):
         chunks = _Chunks(items, self.workers)
         shared = ray.put(function)
         running: dict[Any, list[int]] = {}
-        stopped = False
+        until = math.inf
         try:
-            while True:
-                stopped = stopped or stop()
-                while not stopped and chunks and len(running) < _QUEUED_PER_WORKER * self.workers:
+            while time.monotonic() < until:
+                if until == math.inf and stop():
+                    until = time.monotonic() + GRACE_S
+                while until == math.inf and chunks and len(running) < _QUEUED_PER_WORKER * self.workers:
                     indices = chunks.take()
                     running[self._chunk.remote(shared, [(i, items[i]) for i in indices])] = indices
                 if not running:

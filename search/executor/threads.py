@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 
-from search.executor import Executor, Failed, Item, Result, attempt
+from search.breaking import breakable
+from search.executor import GRACE_S, Executor, Failed, Item, Result, attempt
 
 # Enough queued work to keep a thread from idling while the caller handles a result, little enough to stop at once.
 _QUEUED_PER_WORKER = 2
@@ -19,6 +23,7 @@ class Threads(Executor):
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or usable_cores()
+        self._abandoned = False
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="trimtab")
 
     def map_unordered(
@@ -27,26 +32,34 @@ class Threads(Executor):
         """Yields every item's index and result as it finishes."""
         running: dict[Future[Result | Failed], int] = {}
         todo = iter(enumerate(items))
-        stopped = False
+        left = threading.Event()
+        until = math.inf
         try:
-            while True:
-                stopped = stopped or stop()
-                if stopped:
+            while time.monotonic() < until:
+                if until == math.inf and stop():
+                    until = time.monotonic() + GRACE_S
                     running = {future: index for future, index in running.items() if not future.cancel()}
-                else:
+                if until == math.inf:
                     for index, item in islice(todo, _QUEUED_PER_WORKER * self.workers - len(running)):
-                        running[self._pool.submit(attempt, function, item)] = index
+                        running[self._pool.submit(_attempt, left.is_set, function, item)] = index
                 if not running:
                     return
                 for future in wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
         finally:
+            left.set()
+            self._abandoned = self._abandoned or bool(running)
             for future in running:
                 future.cancel()
 
     def close(self) -> None:
-        """Waits for the items that are running and ends the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Ends the threads, once the items that are running end; does not wait for those that were abandoned."""
+        self._pool.shutdown(wait=not self._abandoned, cancel_futures=True)
+
+
+def _attempt(left: Callable[[], bool], function: Callable[[Item], Result], item: Item) -> Result | Failed:
+    with breakable(left):
+        return attempt(function, item)
 
 
 def usable_cores() -> int:

@@ -39,16 +39,25 @@ class Spec(BaseModel):
 
 def first_error(error: ValidationError, cls: type[BaseModel], field: str = "") -> InputError:
     """Returns pydantic's first complaint as one line with the field's path, the value and what is allowed."""
-    details = error.errors(include_url=False)
+    return every_error(error, cls, field)[0]
+
+
+def every_error(error: ValidationError, cls: type[BaseModel], field: str = "") -> list[InputError]:
+    """Returns pydantic's complaints, each with the field's path, the value and what is allowed; unknown fields come first."""
     # An unknown field is the likeliest cause of the other complaints, so it is told first.
-    detail = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden")
+    return [complaint(detail, cls, field) for detail in details]
+
+
+def complaint(detail: Mapping[str, Any], cls: type[BaseModel] | None = None, field: str = "") -> InputError:
+    """Returns one of pydantic's complaints, of a model or of a single value, as our own error."""
     path = ".".join([field, *(str(part) for part in detail["loc"])]).strip(".")
     context: dict[str, Any] = dict(detail.get("ctx") or {})
     cause = context.get("error")
     if isinstance(cause, InputError):
         inner = ".".join(part for part in (path, cause.field) if part)
         return InputError(inner, cause.value, cause.allowed)
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] == "extra_forbidden" and cls is not None:
         return unknown_name(f"{path} (unknown field)", detail["input"], _fields_at(cls, detail["loc"][:-1]))
     if detail["type"] == "missing":
         return InputError(path, MISSING, "a value, since the field is required")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from simulator.errors import InputError, unknown_name
@@ -136,6 +136,14 @@ class Slo(Mapping[str, float]):
             lambda value: value if isinstance(value, cls) else cls.parse(value, ""),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda slo: dict(slo)),
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        seconds = {"type": "number", "exclusiveMinimum": 0}
+        bounds = {"type": "object", "properties": dict.fromkeys((*TERMS, *REQUEST_LIMITS), seconds)}
+        own = {**bounds, "additionalProperties": False, "minProperties": 1}
+        told = "Percentile bounds in seconds; under the name of a class, those of its own."
+        return {"title": "Slo", "description": told, **bounds, "additionalProperties": own, "minProperties": 1}
 
 
 def _flat(data: Mapping[Any, Any], field: str) -> Iterator[tuple[str, Any]]:
