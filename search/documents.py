@@ -107,7 +107,12 @@ def _line(line: StudyLine) -> Document:
 
 
 def _best(found: TrialPoint) -> Document:
-    return {"trial": found.trial.number, "rate_rps": found.point.rate_rps, "objectives": found.point.objectives}
+    return {
+        "trial": found.trial.number,
+        "deployment": found.trial.deployment,
+        "rate_rps": found.point.rate_rps,
+        "objectives": found.point.objectives,
+    }
 
 
 def whole(row: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> Document:

@@ -38,7 +38,7 @@ def line(document: Mapping[str, Any]) -> StudyLine:
     row, best = study(document), document["best"]
     if best is None:
         return StudyLine(row, document["trials"], None)
-    trial = {"trial": best["trial"], "state": "done", "deployment": {}, "curve": []}
+    trial = {"trial": best["trial"], "state": "done", "deployment": best["deployment"], "curve": []}
     point = {**best, "on_frontier": True, "rank": 1, "tied": False, "metrics": {}}
     return StudyLine(row, document["trials"], TrialPoint(_point(row.id, point), _trial(row.id, trial)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from simulator.scenario import UPLOAD
 if TYPE_CHECKING:
     from search.client import Client
 
+_CHOSEN: ContextVar[tuple[str, str | None] | None] = ContextVar("service", default=None)
 # The commands that a service answers too.
 KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "export", "catalog"})
 
@@ -23,27 +25,24 @@ KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "exp
 def choose(context: typer.Context, server: str | None, api_key: str | None) -> None:
     """Has the commands of this command line ask a service; raises InputError for one that only runs here."""
     command = context.invoked_subcommand
+    _CHOSEN.set(None)
     if server is None or command is None:
         return
-    if command not in KNOWN:
+    if command in KNOWN:
+        _CHOSEN.set((server, api_key))
+    elif "--server" in sys.argv:
         # Named in the environment, a service is there for the commands that it has.
-        if context.get_parameter_source("server") is not None and "--server" in sys.argv:
-            raise InputError("--server", command, f"one of {', '.join(sorted(KNOWN))}, which a service answers too")
-        return
-    context.obj = (server, api_key)
+        raise InputError("--server", command, f"one of {', '.join(sorted(KNOWN))}, which a service answers too")
 
 
 def service() -> Client | None:
     """Returns the client of the service that this command line names, None where it names none."""
-    import click
-
-    context = click.get_current_context(silent=True)
-    if context is None or not isinstance(context.obj, tuple):
+    chosen = _CHOSEN.get()
+    if chosen is None:
         return None
     from search.client import Client
 
-    server, api_key = context.obj
-    return Client(server, api_key)
+    return Client(*chosen)
 
 
 def search(client: Client, file: Path, trials: int | None, seed: int | None, *, as_json: bool) -> None:

@@ -155,7 +155,7 @@ def _crossing(trial: TrialRow, curve: Sequence[tuple[float, Document]], bound: B
         known = sorted([*others, (trial.capacity_rps, terms.own[bound.name])])
     before: tuple[float, float] | None = None
     for rate, value in known:
-        if value > bound.limit_s:
+        if value > bound.limit_s or (rate == trial.capacity_rps and trial.binding == bound.name and value >= bound.limit_s):
             return 0.0 if before is None else _where(before, (rate, value), bound.limit_s)
         before = (rate, value)
     return None
