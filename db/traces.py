@@ -36,9 +36,7 @@ def _added(store: Store, sha256: str, content: bytes, size: int, name: str, summ
         known = session.get(TraceFile, sha256, with_for_update=True)
         if known is not None:
             return row_of(TraceRow, known), False
-        made = TraceFile(
-            sha256=sha256, name=name, size_bytes=size, summary=summary, created_at=datetime.now(UTC), content=content
-        )
+        made = TraceFile(sha256=sha256, name=name, size_bytes=size, summary=summary, created_at=datetime.now(UTC), content=content)
         session.add(made)
         session.flush()
         return row_of(TraceRow, made), True
