@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import compile_path
 
 from db.session import open_store
@@ -67,11 +68,12 @@ def application(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=bounds.body_bytes,
         generate_unique_id_function=_operation,
     )
     app.state.measures, app.state.access, app.state.rates = measures, allowed, rates
     errors.register(app)
+    # The application's own limit would lie outside of what follows, and its answers be no problem details.
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=bounds.body_bytes)
     app.add_middleware(errors.Told)
     app.add_middleware(Guard, access=allowed, rates=rates)
     app.add_middleware(Measured, measures=measures)

@@ -122,7 +122,9 @@ def test_a_key_is_stored_hashed_and_its_use_is_noted(start: Start, store: Store,
     assert secret.encode() not in written and secret.rpartition("_")[2].encode() not in written
 
 
-def test_no_secret_is_logged(start: Start, store: Store, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_secret_is_logged(
+    start: Start, store: Store, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     _, secret = keys.create(store, "ci", ["admin"])
     client = start()
     with caplog.at_level(logging.DEBUG):
@@ -227,10 +229,13 @@ def test_a_body_that_is_too_large_is_refused(start: Start, store: Store) -> None
     large = b'{"name": "' + b"x" * (2 * 2**20) + b'"}'
     headers = {**_bearer(secret), "Content-Type": "application/json"}
     answer = client.post("/api/v1/studies", content=large, headers=headers)
-    assert answer.status_code == 413
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "..%5c..%5cwin.ini", "%00"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "..%5c..%5cwin.ini", "%00"]
+)
 def test_a_name_that_is_a_path_opens_nothing(start: Start, store: Store, name: str) -> None:
     _, secret = keys.create(store, "ci", ["admin"])
     client = start()

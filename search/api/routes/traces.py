@@ -62,7 +62,7 @@ TAKEN: dict[int | str, dict[str, Any]] = {
 @router.post("/traces", status_code=201, response_model=TraceFile, dependencies=SUBMIT, max_body_size=uploads.MOST_BYTES,
              openapi_extra={"requestBody": {"required": True, "content": FILE}},
              responses={**TAKEN, **documented(400, 401, 403, 413, 422, 429, 503)})  # fmt: skip
-async def upload(
+async def upload_trace(
     request: Request,
     service: Opened,
     name: Annotated[str | None, Header(alias="X-File-Name", max_length=300, description="What to call it; only shown.")] = None,
@@ -83,7 +83,7 @@ def _stored(service: Service, data: bytes, name: str) -> Response:
 
 
 @router.get("/traces", response_model=TraceFiles, dependencies=READ, responses=documented(401, 403, 422, 429, 503))
-def listed(
+def traces(
     service: Opened,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = PAGE,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9a-f]{64}$", description="The next_cursor of the page before.")] = None,
@@ -95,7 +95,7 @@ def listed(
 
 
 @router.get("/traces/{trace}", response_model=TraceFile, dependencies=READ, responses=documented(401, 403, 404, 422, 429, 503))
-def one(trace: Name, service: Opened) -> Response:
+def trace_file(trace: Name, service: Opened) -> Response:
     """What is in a trace."""
     row = stored.find(service.store, trace.removeprefix("sha256:"))
     if row is None:
@@ -110,7 +110,7 @@ def one(trace: Name, service: Opened) -> Response:
     responses=documented(401, 403, 404, 422, 429, 503),
     response_class=Response,
 )
-def delete(trace: Name, service: Opened) -> Response:
+def delete_trace(trace: Name, service: Opened) -> Response:
     """Delete a trace; one that a study needs stays."""
     sha256 = trace.removeprefix("sha256:")
     if stored.find(service.store, sha256) is None:
