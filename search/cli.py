@@ -17,12 +17,10 @@ from typing import Annotated
 
 import typer
 
-from search import engines, keys, loading, profiles, remote, serve, upkeep
+from search import engines, keys, launches, loading, profiles, remote, serve, upkeep
 from search.output import check_target, console, print_json, target
-from search.usage import Commands, told
+from search.usage import DEFAULT_DB, Commands, told
 from simulator.errors import Infeasible, InputError, TrimtabError, unknown_name
-
-DEFAULT_DB = "sqlite:///trimtab.db"
 
 app = typer.Typer(
     cls=Commands,
@@ -33,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(profiles.app, name="profile")
 app.add_typer(engines.app, name="engine")
+app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
 loading.register(app)
 serve.register(app)

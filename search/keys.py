@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.output import console, print_json
-from search.usage import Commands
+from search.usage import DEFAULT_DB, Commands
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=Commands, rich_markup_mode=None, help="Make, list and revoke the keys of the service.")
 Db = Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored: a path or a URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-DEFAULT_DB = "sqlite:///trimtab.db"
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 SPAN = "a number of minutes, hours or days: 30m, 12h, 90d"
 

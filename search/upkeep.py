@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from search.keys import DEFAULT_DB, Db, Json, span
+from search.keys import Db, Json, span
 from search.output import check_target, print_json
+from search.usage import DEFAULT_DB
 from simulator.errors import InputError
 
 

@@ -14,6 +14,8 @@ from profiler.load.events import Events
 from profiler.load.faults import LoadFault, Lost, Malformed, Refused, Silent
 from profiler.load.target import Target
 
+# How vLLM, SGLang and ours are told not to end an answer early.
+NO_END = {"ignore_eos": True}
 PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
 
@@ -42,13 +44,16 @@ class Reply:
 
 
 def body(target: Target, prompt: list[int] | str, output_tokens: int, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the document of a request that is to be answered by exactly so many tokens, as a stream with usage counts."""
+    """Returns the document of a request that is to be answered by so many tokens, as a stream with usage counts.
+
+    `extra` is added as it is: NO_END, where the server knows it, for answers of exactly so many.
+    """
     if target.api == "chat":
         asked: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}], "max_completion_tokens": output_tokens}
     else:
         asked = {"prompt": prompt}
-    # Both names of the limit, since servers know one or the other; vLLM and SGLang know ignore_eos.
-    limit = {"max_tokens": output_tokens, "ignore_eos": True, "temperature": 0}
+    # A chat gets both names of the limit, since servers know one or the other.
+    limit = {"max_tokens": output_tokens, "temperature": 0}
     stream = {"stream": True, "stream_options": {"include_usage": True}}
     return {"model": target.model, **asked, **limit, **stream, **extra}
 
@@ -93,6 +98,8 @@ async def _read(response: aiohttp.ClientResponse, api: str, reply: Reply) -> Non
             finished = _take(document, api, reply, now) or finished
     if not (events.done or finished):
         raise Lost("the stream broke off before its end")
+    if not reply.times:
+        raise Malformed("an answer without a token")
 
 
 def _take(document: dict[str, Any], api: str, reply: Reply, now: float) -> bool:
@@ -109,7 +116,7 @@ def _take(document: dict[str, Any], api: str, reply: Reply, now: float) -> bool:
     if not isinstance(choice, dict):
         raise Malformed("a choice that is no object")
     count = _tokens(choice, api)
-    if isinstance(usage, dict) and reply.output_tokens is not None:
+    if count > 0 and isinstance(usage, dict) and reply.output_tokens is not None:
         # A server that counts as it goes tells exactly how many tokens an event holds.
         count = reply.output_tokens - before
     if count > 0:

@@ -14,7 +14,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -22,12 +22,12 @@ import numpy as np
 
 from profiler.load import client
 from profiler.load.client import Reply
-from profiler.load.faults import LoadFault
+from profiler.load.faults import LoadFault, Refused
 from profiler.load.lag import Watch, lag_of
 from profiler.load.measured import Measured, measured_of
-from profiler.load.prompts import Prompts
+from profiler.load.prompts import FIRST_TOKEN, Prompts
 from profiler.load.target import Target
-from profiler.load.text import Spoken
+from profiler.load.text import WORDS, Spoken
 from simulator.errors import InputError
 from simulator.traffic import Traffic
 
@@ -81,9 +81,23 @@ async def run_async(
     _allow_files(len(traffic))
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, read_bufsize=1 << 16) as session:
+        options = await _understood(session, target, options)
         prompts = await _prompts(session, target, traffic, options)
         await _warm_up(session, target, traffic, prompts, options)
         return await _measure(_Run(session, target, traffic, arrival_s.tolist(), prompts, options, progress))
+
+
+async def _understood(session: aiohttp.ClientSession, target: Target, options: Options) -> Options:
+    """Returns the options with what makes answers as long as they are wanted, unless the server refuses that by name."""
+    prompt: list[int] | str = [FIRST_TOKEN] if target.prompt == "token_ids" and target.api == "completions" else WORDS[0]
+    wanted = replace(options, extra={**client.NO_END, **options.extra})
+    reply = Reply(time.perf_counter())
+    await client.ask(session, target, client.body(target, prompt, 1, wanted.extra), reply, options.silence_s)
+    if reply.fault is None:
+        return wanted
+    if isinstance(reply.fault, Refused) and any(name in str(reply.fault) for name in client.NO_END):
+        return options
+    raise reply.fault
 
 
 async def _prompts(session: aiohttp.ClientSession, target: Target, traffic: Traffic, options: Options) -> Prompts | Spoken:
@@ -112,11 +126,16 @@ async def _warm_up(
     """Returns when as many requests as asked for were answered; their prompts are like the traffic's first, turned around."""
     for number in range(min(options.warmup, len(traffic))):
         reply = Reply(time.perf_counter())
-        prompt = prompts.tokens(number)[::-1]
+        prompt = _backwards(prompts.tokens(number))
         tokens = min(int(traffic.output_tokens[number]), 8)
         await client.ask(session, target, client.body(target, prompt, tokens, options.extra), reply, options.silence_s)
         if reply.fault is not None:
             raise reply.fault
+
+
+def _backwards(prompt: list[int] | str) -> list[int] | str:
+    """Returns a prompt as long that has no beginning in common with it."""
+    return " ".join(reversed(prompt.split())) if isinstance(prompt, str) else prompt[::-1]
 
 
 @dataclass
