@@ -161,3 +161,28 @@ def values_of(result: TrialResult | PointResult) -> dict[str, Any]:
 def row_of(cls: type[Row], stored: object) -> Row:
     """Returns the dataclass `cls` filled from the attributes of a loaded record."""
     return cls(**{item.name: getattr(stored, item.name) for item in fields(cls)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyRow:
+    """An API key without its secret; `scopes` are apart by commas, `quota` is the most jobs that it may have open."""
+
+    id: str
+    name: str
+    scopes: str
+    quota: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceRow:
+    """An uploaded trace without its content: the hash and size of the file as it was sent, and what is in it."""
+
+    sha256: str
+    name: str
+    size_bytes: int
+    summary: dict[str, Any]
+    created_at: datetime

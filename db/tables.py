@@ -14,6 +14,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -206,3 +207,45 @@ class Idempotency(Base):
     digest: Mapped[str] = mapped_column(String(128))
     study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
     created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """Who may use the service: `hash` is the SHA-256 of a secret that only its holder has."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[str] = mapped_column(String(64))
+    quota: Mapped[int | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class LoginSession(Base):
+    """A browser that showed a key: `hash` is the SHA-256 of what its cookie holds."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index(None, "key_id"), Index(None, "expires_at"))
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class TraceFile(Base):
+    """An uploaded trace: `content` is the file as it was sent, deflated; `sha256` and `size_bytes` are those of the file."""
+
+    __tablename__ = "traces"
+    __table_args__ = (Index(None, "created_at", "sha256"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    summary: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)

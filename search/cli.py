@@ -17,12 +17,10 @@ from typing import Annotated
 
 import typer
 
-from search import engines, profiles, remote, serve
+from search import engines, keys, launches, loading, profiles, remote, serve, upkeep
 from search.output import check_target, console, print_json, target
-from search.usage import Commands, told
+from search.usage import DEFAULT_DB, Commands, told
 from simulator.errors import Infeasible, InputError, TrimtabError, unknown_name
-
-DEFAULT_DB = "sqlite:///trimtab.db"
 
 app = typer.Typer(
     cls=Commands,
@@ -33,7 +31,11 @@ app = typer.Typer(
 )
 app.add_typer(profiles.app, name="profile")
 app.add_typer(engines.app, name="engine")
+app.command()(launches.launch)
+app.add_typer(keys.app, name="keys")
+loading.register(app)
 serve.register(app)
+upkeep.register(app)
 Request = Annotated[Path, typer.Argument(metavar="REQUEST.yaml", help="What to search.", show_default=False)]
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO.yaml", help="One deployment, one workload.", show_default=False)]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)]
@@ -324,16 +326,6 @@ def warmup() -> None:
     from simulator.kernel.jit import cache_folder
 
     print(f"{warm_up()} kernels are compiled in {cache_folder()}")
-
-
-@app.command()
-def migrate(db: Db = DEFAULT_DB) -> None:
-    """Bring a store to the newest schema, or make a new one."""
-    from db.migrate import revisions
-    from db.session import open_store
-
-    with open_store(db) as store:
-        print(f"{store.place}: schema {revisions()[-1]}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Wrong options and arguments, told like every other wrong input: one line with the field, the value and the choices."""
+"""What commands share: the default store, and how wrong options and arguments are told, like every other wrong input."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from simulator.errors import MISSING, InputError, unknown_name
+
+DEFAULT_DB = "sqlite:///trimtab.db"
 
 
 class Commands(TyperGroup):

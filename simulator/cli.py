@@ -88,10 +88,19 @@ def show_simulation(
     console: Console, document: Mapping[str, Any], slo: Mapping[str, float] | None, notes: Sequence[str] = ()
 ) -> None:
     """Prints the document of `simulate --json`: latencies, throughput, KV, cost, and the verdict on every bound."""
-    from rich.table import Table
-
     metrics = document["metrics"]
     console.print(deployment_line(document["deployment"]))
+    show_latencies(console, metrics)
+    sources = sources_line(document["provenance"])
+    lines = (*summary_lines(metrics), *class_lines(metrics), *verdict_lines(metrics, slo or {}))
+    for line in (*lines, *([sources] if sources else []), *error_lines(document), *notes):
+        console.print(line, soft_wrap=True)
+
+
+def show_latencies(console: Console, metrics: Mapping[str, Any]) -> None:
+    """Prints every latency with its statistics, an empty line before and after."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for name in STATISTICS:
@@ -101,10 +110,6 @@ def show_simulation(
     console.print()
     console.print(table)
     console.print()
-    sources = sources_line(document["provenance"])
-    lines = (*summary_lines(metrics), *class_lines(metrics), *verdict_lines(metrics, slo or {}))
-    for line in (*lines, *([sources] if sources else []), *error_lines(document), *notes):
-        console.print(line, soft_wrap=True)
 
 
 def deployment_line(deployment: Mapping[str, Any]) -> str:
@@ -118,14 +123,19 @@ def deployment_line(deployment: Mapping[str, Any]) -> str:
     )
 
 
-def summary_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Yields throughput, batches, KV and cost, a line each."""
+def throughput_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yields how many requests were answered and how fast, and the goodput where there is an Slo."""
     yield (
         f"{metrics['requests']:,} requests in {digits(metrics['duration_s'])} s, {dropped(metrics)}: "
         f"{digits(metrics['request_throughput_rps'])} req/s, {digits(metrics['output_token_throughput_tps'])} output tok/s"
     )
     if metrics["goodput_rps"] is not None:
         yield f"goodput {digits(metrics['goodput_rps'])} req/s"
+
+
+def summary_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yields throughput, batches, KV and cost, a line each."""
+    yield from throughput_lines(metrics)
     yield (
         f"{metrics['iterations']:,} iterations of {digits(metrics['mean_batch_size'])} requests on average, "
         f"{preempted(metrics)}, MFU {share(metrics['mfu'])}"

@@ -3,6 +3,7 @@
 TrimtabError
 ├── InputError    the request is wrong: names the field, the value and what is allowed (exit status 2, HTTP 422)
 ├── Infeasible    the request is right and the answer is "no" (exit status 1)
+├── Unmeasured    a real server could not be measured, or not well enough to report it (exit status 1)
 └── StoreError    the store could not be written or read: full disk, lock; what was stored before is kept (HTTP 503)
 """
 
@@ -42,6 +43,10 @@ class InputError(TrimtabError, ValueError):
 
 class Infeasible(TrimtabError):
     """A deployment or a search that has no answer, with the reason in one line."""
+
+
+class Unmeasured(TrimtabError):
+    """A measurement of a real server that failed or may not be reported, with the reason in one line."""
 
 
 class StoreError(TrimtabError):

@@ -35,7 +35,7 @@ _FIELD = "RAY_ADDRESS"
 _ADDRESS = "auto, or host:port of a Ray cluster that answers"
 _QUEUED_PER_WORKER = 2
 _ROOT = Path(__file__).resolve().parents[2]
-_ROOMS = ("simulator", "search")
+_ROOMS = ("simulator", "db", "profiler", "deploy", "search")
 
 
 class RayExecutor(Executor):
@@ -44,7 +44,7 @@ class RayExecutor(Executor):
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         self._started = not ray.is_initialized()
         if self._started:
-            _start(address, workers or usable_cores())
+            start(address, workers or usable_cores())
         self.workers = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
         if self.workers < 1:
             self.close()
@@ -134,7 +134,8 @@ def _run_chunk(function: Callable[[Item], Result], entries: list[tuple[int, Item
     return time.perf_counter() - started, results
 
 
-def _start(address: str | None, cores: int) -> None:
+def start(address: str | None, cores: int) -> None:
+    """Connects to the cluster at an address, or starts a Ray of so many cores on this machine; `ray.shutdown` ends either."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray otherwise warns at every start that it will stop hiding GPUs from tasks that ask for none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -143,7 +144,7 @@ def _start(address: str | None, cores: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address not in (None, "local"):
         _check_reachable(address)
-        # The nodes may have no installation of this project, or another version: the rooms that trials need travel along.
+        # The nodes may have no installation of this project, or another version: the rooms that are needed travel along.
         code = {"py_modules": [str(_ROOT / room) for room in _ROOMS]}
         try:
             ray.init(address=address, runtime_env=code, **quiet)

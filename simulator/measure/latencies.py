@@ -62,7 +62,8 @@ class Latencies:
     def distribution(self, name: str) -> Distribution:
         """Returns mean, nearest-rank percentiles and maximum of a latency."""
         values = self.values(name)
-        if len(values) == 0:
+        # What a client cannot see of an engine is NaN for every request.
+        if len(values) == 0 or np.isnan(values[0]):
             return NOTHING
         self._ordered[name] = np.sort(values)
         return of_sorted(self._ordered[name], float(values.mean()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from simulator.measure import usage
 from simulator.measure.latencies import OF_FINISHED, Flags, Gaps, Latencies
 from simulator.measure.ranks import counted
@@ -16,8 +18,11 @@ from simulator.spec.slo import Slo
 CLASS_LATENCIES = ("ttft_s", "tpot_s", "itl_max_s", "e2e_s", "queue_s")
 
 
-def metrics(outcome: Outcome, prepared: Prepared, slo: Slo | None = None, bill: Bill | None = None) -> Metrics:
-    """Returns the numbers of a run, with dollars when there is a bill and the Slo's verdict when there is one."""
+def metrics(outcome: Outcome, prepared: Prepared | None, slo: Slo | None = None, bill: Bill | None = None) -> Metrics:
+    """Returns the numbers of a run, with dollars when there is a bill and the Slo's verdict when there is one.
+
+    Without a prepared deployment, as of a run that a client measured, the use of GPUs is None and their number 0.
+    """
     found, gaps = Latencies(outcome), Gaps(outcome)
     served = found.finished
     count = int(served.sum())
@@ -27,9 +32,10 @@ def metrics(outcome: Outcome, prepared: Prepared, slo: Slo | None = None, bill: 
     output = int(outcome.produced_tokens.sum())
     prompt = int(outcome.prompt_tokens[served].sum())
     usd = bill.usd_per_hour if bill else None
-    distributions = {name: found.distribution(name) for name in ("ttft_s", *OF_FINISHED)}
+    told: dict[str, Any] = {name: found.distribution(name) for name in ("ttft_s", *OF_FINISHED)}
+    told |= _use(outcome, prepared, duration) if prepared else {"mfu": None, "gpus": 0}
     return Metrics(
-        **distributions,
+        **told,
         itl_s=gaps.distribution(),
         requests=len(outcome.arrived_at),
         rejected=int(outcome.rejected.sum()),
@@ -52,17 +58,23 @@ def metrics(outcome: Outcome, prepared: Prepared, slo: Slo | None = None, bill: 
         kv_blocks=outcome.kv_blocks,
         kv_utilization=over(outcome.block_seconds, outcome.busy_s * outcome.kv_blocks),
         kv_utilization_peak=over(outcome.kv_peak_blocks, outcome.kv_blocks),
-        busy_share=over(float(outcome.stage_busy_s.mean()), duration * usage.engines(outcome, prepared)),
-        mfu=usage.mfu(outcome, prepared, duration),
-        bandwidth_utilization=usage.bandwidth_utilization(outcome, prepared, duration),
-        stages=usage.stages(outcome, prepared, duration),
         completions=usage.completions(finished_at, begin_s, duration),
         classes=_classes(outcome, slo, duration),
-        gpus=prepared.deployment.gpus_per_replica * outcome.replicas,
         usd_per_hour=usd,
         usd_per_million_output_tokens=_per_million(usd, output, duration),
         usd_per_million_tokens=_per_million(usd, output + prompt, duration),
     )
+
+
+def _use(outcome: Outcome, prepared: Prepared, duration_s: float) -> dict[str, Any]:
+    """Returns how the GPUs of the fleet were used."""
+    return {
+        "busy_share": over(float(outcome.stage_busy_s.mean()), duration_s * usage.engines(outcome, prepared)),
+        "mfu": usage.mfu(outcome, prepared, duration_s),
+        "bandwidth_utilization": usage.bandwidth_utilization(outcome, prepared, duration_s),
+        "stages": usage.stages(outcome, prepared, duration_s),
+        "gpus": prepared.deployment.gpus_per_replica * outcome.replicas,
+    }
 
 
 def _classes(outcome: Outcome, slo: Slo | None, duration_s: float) -> dict[str, ClassMetrics] | None:

@@ -1,0 +1,130 @@
+"""A trial as something that can be run: a script with an engine's command, and in its head what to expect of it.
+
+The script depends on nothing but what is stored, so that the same study and trial give the same bytes.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from db import queries
+from db.rows import StudyRow, TrialPoint, TrialRow
+from db.session import Store
+from deploy.launch import ASSUMED, NAMED, PLACED, launcher, names
+from simulator import label
+from simulator.errors import Infeasible, InputError
+from simulator.expected.words import NOT_VALIDATED
+from simulator.spec.deployment import Resolved
+
+SHOWN_S = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
+SHOWN_STATISTICS = ("mean", "p50", "p99")
+_INDENT = "  "
+
+
+def script(store: Store, study: str, number: int, engine: str, model: str | None = None, port: int = 8000) -> str:
+    """Returns a shell script that serves one replica of a trial's deployment on an engine, from the weights `model`.
+
+    Raises InputError for a study, trial or engine that is not there and for a knob that the engine cannot be told, Infeasible
+    for a trial that keeps no SLO.
+    """
+    row = queries.study(store, study)
+    trial = queries.trial(store, row.id, number)
+    if trial.state != "done":
+        raise Infeasible(f"trial {number} of study {row.id} is {trial.state}: {trial.reason or 'no reason is stored'}")
+    points = [found for found in queries.points(store, row.id) if found.trial.id == trial.id]
+    deployment = Resolved.parse(trial.deployment, "deployment")
+    command = launcher(engine, "--engine").arguments(deployment, model or deployment.model, port)
+    _check_read_back(deployment, engine, command)
+    head = [f"trimtab launch {row.id} {number} --engine {engine}", "", *_told(row, trial, points, deployment)]
+    comments = "\n".join(f"# {_line(line)}".rstrip() for line in head)
+    return f"#!/bin/sh\n{comments}\nset -eu\nexec {_typed(command)}\n"
+
+
+def write(text: str, folder: Path, engine: str) -> Path:
+    """Returns the path of the script, written to a folder, which is made, as ENGINE.sh that can be run."""
+    path = folder / f"{engine}.sh"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755)
+    except OSError as error:
+        raise InputError("--out", str(folder), f"a folder that can be written ({error.strerror or error})") from None
+    return path
+
+
+def check(text: str, folder: Path, engine: str) -> Path:
+    """Returns the path of the script in a folder; raises Infeasible unless it is there and is what would be written now."""
+    path = folder / f"{engine}.sh"
+    try:
+        found = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Infeasible(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    for number, (is_there, would_be) in enumerate(zip(found.splitlines(), text.splitlines(), strict=False), 1):
+        if is_there != would_be:
+            raise Infeasible(f"{path} is not what would be written: line {number} has {is_there!r}, and would have {would_be!r}")
+    if found != text:
+        raise Infeasible(f"{path} is not what would be written: it is longer or shorter")
+    return path
+
+
+def engines() -> tuple[str, ...]:
+    """Returns the engines that trials can be launched on."""
+    return names()
+
+
+def _check_read_back(deployment: Resolved, engine: str, command: Sequence[str]) -> None:
+    """Raises InputError for a knob that the command does not state as the deployment has it."""
+    for knob, value in launcher(engine).parse(command).items():
+        if value != getattr(deployment, knob) and knob not in (*NAMED, *PLACED, *ASSUMED):
+            raise InputError(knob, getattr(deployment, knob), f"what the command of {engine} reads back as, {value!r}")
+
+
+def _told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deployment: Resolved) -> Iterator[str]:
+    """Yields the lines of the head: what is deployed, how often and behind what, what it costs, what to expect and how surely."""
+    document = trial.deployment
+    yield f"study {row.name} ({row.id}), trial {trial.number}"
+    yield f"{label.model(document)} on {deployment.device}, resolved for {deployment.engine}"
+    gpus = f"{deployment.gpus_per_replica} {deployment.device} ({label.parallelism(document)})"
+    yield f"this command serves one replica on {gpus}; {deployment.replicas} of them, behind a router: {deployment.router}"
+    if trial.bill is not None:
+        rented = f"{trial.bill['instances']}x {trial.bill['instance']} of {trial.bill['provider']}"
+        yield f"rents {rented}: {trial.bill['usd_per_hour']:.2f} USD an hour"
+    yield ""
+    if not points:
+        yield "expected: no operating point of this trial was published"
+        return
+    best = min(points, key=lambda found: (found.point.rank is None, found.point.rank or 0))
+    yield f"expected at {best.point.rate_rps:.4g} requests per second, of the whole fleet:"
+    for line in _metrics(best.point.metrics):
+        yield f"{_INDENT}{line}"
+    for name, value in best.point.objectives.items():
+        yield f"{_INDENT}objective {name}: {'none' if value is None else f'{value:.4g}'}"
+    told = best.expected_error
+    yield (told or {}).get("text") or f"expected error: {NOT_VALIDATED}"
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
+    for name in SHOWN_S:
+        found = metrics.get(name)
+        if isinstance(found, Mapping):
+            shown = (f"{statistic} {found[statistic]:.4g}" for statistic in SHOWN_STATISTICS if found.get(statistic) is not None)
+            yield f"{name}: {', '.join(shown)}"
+
+
+def _line(text: str) -> str:
+    """Returns text that stays in its comment: a name of a study may hold anything."""
+    kept = "".join(" " if character.isspace() else character for character in text)
+    return "".join(character for character in kept if character.isprintable())
+
+
+def _typed(command: Sequence[str]) -> str:
+    """Returns a command as a shell reads it, a flag a line."""
+    lines: list[list[str]] = [[]]
+    for part in command:
+        if part.startswith("--"):
+            lines.append([])
+        lines[-1].append(shlex.quote(part))
+    return " \\\n  ".join(" ".join(line) for line in lines)
