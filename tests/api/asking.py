@@ -16,7 +16,7 @@ LINEAR = [{"source": "linear", "base_s": 0.02, "per_token_s": 2e-5, "per_kv_toke
 REQUEST: dict[str, Any] = {
     "name": "small",
     "model": "meta-llama/Llama-3.1-8B",
-    "workload": {"prompt_tokens": {"constant": 200}, "output_tokens": {"constant": 20}},
+    "workload": {"prompt_tokens": {"uniform": {"low": 100, "high": 300}}, "output_tokens": {"uniform": {"low": 10, "high": 30}}},
     "slo": {"ttft_p99_s": 2.0},
     "prices": "cloud-2026-11",
     "profiles": LINEAR,
