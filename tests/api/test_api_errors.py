@@ -137,7 +137,12 @@ def test_several_wrong_fields_are_told_at_once(web: TestClient) -> None:
 def test_a_simulation_is_answered_and_too_large_a_one_is_refused(web: TestClient) -> None:
     small = {
         **SCENARIO_EXAMPLE,
-        "workload": {"prompt_tokens": {"uniform": {"low": 50, "high": 150}}, "output_tokens": {"uniform": {"low": 2, "high": 8}}, "rate_rps": 1.0, "num_requests": 20},
+        "workload": {
+            "prompt_tokens": {"uniform": {"low": 50, "high": 150}},
+            "output_tokens": {"uniform": {"low": 2, "high": 8}},
+            "rate_rps": 1.0,
+            "num_requests": 20,
+        },
     }
     done = web.post("/api/v1/simulate", json=small)
     assert done.status_code == 200, done.text

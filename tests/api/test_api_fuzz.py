@@ -50,7 +50,9 @@ def _run(url: str, config: Path, seed: int) -> int:
     phases = ["--phases", "examples,coverage,fuzzing", "--workers", "4", "--request-timeout", "60", "--no-color"]
     program = [sys.executable, "-W", "ignore", "-m", "schemathesis.cli", "--config-file", str(config)]
     command = [*program, "run", f"{url}/api/v1/openapi.json", *options, *phases]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=config.parent, env={**os.environ, "COLUMNS": "200"}, timeout=180)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=config.parent, env={**os.environ, "COLUMNS": "200"}, timeout=180
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     found = re.search(r"([\d,]+) generated, ([\d,]+) passed", done.stdout)
     assert found is not None, done.stdout[-2000:]
