@@ -84,7 +84,7 @@ def test_every_route_asks_for_a_key_and_takes_no_wrong_expired_or_revoked_one(st
         assert client.request(method, path).status_code == 401, f"{method} {path} is open"
     for wrong in ("", "x", "trimtab_x_y", "trimtab_ _", good[:-1], good + "x", "\u00e9", expired, revoked):
         for method, path in closed if wrong in (good[:-1], expired, revoked) else closed[:1]:
-            answer = client.request(method, path, headers={"X-API-Key": wrong.encode()})
+            answer = client.request(method, path, headers=[(b"X-API-Key", wrong.encode())])
             assert answer.status_code == 401, f"{method} {path} takes {wrong[:9]}"
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.headers["www-authenticate"] == "Bearer"
