@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from search.api.bodies import SCENARIO_EXAMPLE
 from search.api.errors import MEDIA_TYPE
@@ -31,7 +30,7 @@ PATHS = [
 ]
 
 
-def problem(response: Response, status: int) -> dict[str, Any]:
+def problem(response: Any, status: int) -> dict[str, Any]:
     """Returns the problem details of a response."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == MEDIA_TYPE

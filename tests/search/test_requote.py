@@ -33,7 +33,7 @@ NEAR = 0.05
 LEVELS = {
     "SCREEN": Fidelity(requests=500, seeds=1, tolerance=0.01, spread=0.2, latency_spread=0.5),
     "RESCORE": Fidelity(requests=1000, seeds=1, tolerance=0.01, spread=0.1, latency_spread=0.2),
-    "FINAL": Fidelity(requests=4000, seeds=2, tolerance=0.005, spread=0.1, latency_spread=0.2),
+    "FINAL": Fidelity(requests=4000, seeds=4, tolerance=0.005, spread=0.1, latency_spread=0.2),
 }
 
 
