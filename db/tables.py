@@ -103,6 +103,8 @@ class Trial(Base):
         CheckConstraint("state IN ('done', 'infeasible', 'failed')", name="state"),
         UniqueConstraint("study_id", "key"),
         UniqueConstraint("study_id", "number"),
+        # Counts by state then read no trial, whose curves fill pages.
+        Index(None, "study_id", "state"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

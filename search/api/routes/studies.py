@@ -54,6 +54,7 @@ Key = Annotated[
     ),
 ]
 Priority = Annotated[int, Query(ge=-100, le=100, description="The higher runs first.")]
+ModelName = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str | None, Query(max_length=200, pattern=READABLE)]
 CHANGES = {"slo": {"ttft_p99_s": 1.0}, "budget": {"trials": 50}}
 Changes = Annotated[
@@ -75,7 +76,7 @@ def studies(
     cursor: Annotated[str | None, Query(max_length=200, description="The next_cursor of the page before.")] = None,
     state: StudyState | None = None,
     name: Text = None,
-    model: Text = None,
+    model: ModelName = None,
     since: Annotated[datetime | None, Query(description="Only studies created then or later; with a time zone.")] = None,
 ) -> Response:
     """A page of studies, newest first."""
