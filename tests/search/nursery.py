@@ -72,7 +72,7 @@ def note(path: str, line: str) -> None:
 
 def counted(path: str, pause_s: float) -> Callable[[Task], Scored]:
     """Returns the evaluation of a trial that notes each one which it begins."""
-    evaluate = driver.evaluate
+    evaluate: Callable[[Task], Scored] = driver.evaluate  # type: ignore[attr-defined]
 
     def run(task: Task) -> Scored:
         note(path, f"{task.key}|{task.fidelity.requests}|{task.seed}")
@@ -103,7 +103,8 @@ def work(db: str, path: str, kind: str = "search", executor: str = "inline", pau
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     shorten()
     settings = worker.Settings(db=db, executor=executor, **given)
-    driver.evaluate = counted(path, pause_s) if executor != "ray" else driver.evaluate  # type: ignore[attr-defined]
+    if executor != "ray":
+        driver.evaluate = counted(path, pause_s)  # type: ignore[attr-defined, assignment]
     with open_store(db, lock_timeout_s) as store, Pool(executor) as pool:
         runner = trivial(path) if kind == "trivial" else worker.searching(pool)
         worker.Worker(store, runner, settings, stopping).run()

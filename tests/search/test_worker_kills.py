@@ -31,7 +31,7 @@ __all__ = ["postgresql", "postgresql_url", "sqlite_url", "url"]
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from nursery import SMALL, TINY, shorten  # noqa: E402
+from nursery import SMALL, TINY, shorten  # type: ignore[import-not-found]  # noqa: E402
 
 KILLS = 20
 

@@ -69,6 +69,7 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_simulator_foretells_our_engine(scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
