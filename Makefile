@@ -24,9 +24,10 @@ search: $(STAMP)  ## The main job: the cheapest deployment of Llama-3.1-8B for c
 demand: $(STAMP)  ## 40 requests a second: which deployment, how many, dollars a month
 	$(BIN)/trimtab search examples/chat-8b-40rps.yaml
 
-test: $(STAMP)  ## All tests, on two cores
+test: $(STAMP)  ## All tests, on two cores; those that measure times come last, alone
 	$(BIN)/trimtab warmup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 lint: $(STAMP)  ## Style and import contracts
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from db import record
@@ -63,30 +63,33 @@ def claim(store: Store, worker: str, lease_s: float, limits: Limits | None = Non
     expire(store)
     with store.write() as session:
         now = clock(session)
-        job = session.scalar(_next(asked, now))
-        if job is None or _over_quota(session, job, asked):
-            return None
-        return hand_out(session, job, worker, lease_s)
+        for priority, key in _in_turn(session, asked, now):
+            job = session.scalar(_oldest(priority, key, asked, now))
+            if job is not None and not _over_quota(session, job, asked):
+                return hand_out(session, job, worker, lease_s)
+        return None
 
 
-def _next(limits: Limits, now: datetime) -> Select[Job]:
-    busy = (
-        select(Job.key_id, func.count().label("jobs"))
-        .where(Job.state == "running", Job.kind.in_(limits.kinds))
-        .group_by(Job.key_id)
-        .subquery()
-    )
-    running = func.coalesce(busy.c.jobs, 0)
-    query = (
-        select(Job)
-        .outerjoin(busy, busy.c.key_id.is_not_distinct_from(Job.key_id))
-        .where(Job.state == "queued", Job.not_before <= now, Job.kind.in_(limits.kinds))
-        .order_by(Job.priority.desc(), running, Job.id)
-        .limit(1)
-    )
-    if limits.running_per_key is not None:
-        query = query.where(or_(Job.key_id.is_(None), running < limits.running_per_key))
-    return query.with_for_update(skip_locked=True, of=Job)
+def _in_turn(session: Session, limits: Limits, now: datetime) -> list[tuple[int, str]]:
+    """Returns whose jobs are next, as priority and key ('' without one), leaving out keys that have their quota."""
+    key = func.coalesce(Job.key_id, "").label("key")
+    running = select(key, func.count().label("jobs")).where(Job.state == "running", Job.kind.in_(limits.kinds)).group_by(key)
+    busy = {row.key: row.jobs for row in session.execute(running)}
+    waiting = select(Job.priority, key, func.min(Job.id).label("first")).where(*_due(limits, now)).group_by(Job.priority, key)
+    most = limits.running_per_key
+    found = [row for row in session.execute(waiting) if most is None or not row.key or busy.get(row.key, 0) < most]
+    found.sort(key=lambda row: (-row.priority, busy.get(row.key, 0), row.first))
+    return [(row.priority, row.key) for row in found]
+
+
+def _oldest(priority: int, key: str, limits: Limits, now: datetime) -> Select[Job]:
+    whose = func.coalesce(Job.key_id, "") == key
+    query = select(Job).where(*_due(limits, now), Job.priority == priority, whose).order_by(Job.id).limit(1)
+    return query.with_for_update(skip_locked=True)
+
+
+def _due(limits: Limits, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Job.state == "queued", Job.not_before <= now, Job.kind.in_(limits.kinds)
 
 
 def _over_quota(session: Session, job: Job, limits: Limits) -> bool:

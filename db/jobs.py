@@ -177,5 +177,5 @@ def of_study(store: Store, study_id: str) -> JobRow | None:
 def counts(store: Store) -> dict[JobState, int]:
     """Returns how many jobs there are in each state."""
     with store.read() as session:
-        found = session.execute(select(Job.state, func.count()).group_by(Job.state))
-        return dict(found.tuples().all())
+        found = session.execute(select(Job.state, func.count().label("jobs")).group_by(Job.state))
+        return {row.state: row.jobs for row in found}

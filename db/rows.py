@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 StudyState = Literal["queued", "running", "done", "infeasible", "cancelled", "failed"]
 FinalState = Literal["done", "infeasible", "cancelled", "failed"]
 TrialState = Literal["done", "infeasible", "failed"]
+ValidationState = Literal["done", "faulted"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Row = TypeVar("Row")
 
@@ -153,7 +154,60 @@ class EventRow:
     created_at: datetime
 
 
-def values_of(result: TrialResult | PointResult) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ValidationResult:
+    """A deployment on a real engine at `load`, a share of its claimed capacity; `rate_rps` is what that came to.
+
+    `measured` and `simulated` are Metrics of the same requests, `errors` their relative differences, `work` where the
+    simulator's seconds went. A faulted one has `fault_kind` and `fault_reason` instead.
+    """
+
+    load: float
+    rate_rps: float
+    engine: str
+    device: str
+    state: ValidationState
+    started_at: datetime
+    finished_at: datetime
+    fault_kind: str | None = None
+    fault_reason: str | None = None
+    measured: dict[str, Any] | None = None
+    simulated: dict[str, Any] | None = None
+    errors: dict[str, Any] | None = None
+    work: dict[str, Any] | None = None
+    lag: dict[str, Any] | None = None
+    versions: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationRow(ValidationResult):
+    """A stored validation."""
+
+    id: int
+    study_id: str
+    trial_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionResult:
+    """Factors by operator class, their uncertainty in `error` with the error left out deployment by deployment."""
+
+    name: str
+    device: str
+    engine: str
+    factors: dict[str, Any]
+    error: dict[str, Any]
+    training: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionRow(CorrectionResult):
+    """A stored correction."""
+
+    created_at: datetime
+
+
+def values_of(result: TrialResult | PointResult | ValidationResult | CorrectionResult) -> dict[str, Any]:
     """Returns the fields by name, not copied: what `asdict` copies in depth costs more than the write."""
     return {item.name: getattr(result, item.name) for item in fields(result)}
 
@@ -161,3 +215,28 @@ def values_of(result: TrialResult | PointResult) -> dict[str, Any]:
 def row_of(cls: type[Row], stored: object) -> Row:
     """Returns the dataclass `cls` filled from the attributes of a loaded record."""
     return cls(**{item.name: getattr(stored, item.name) for item in fields(cls)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyRow:
+    """An API key without its secret; `scopes` are apart by commas, `quota` is the most jobs that it may have open."""
+
+    id: str
+    name: str
+    scopes: str
+    quota: int | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceRow:
+    """An uploaded trace without its content: the hash and size of the file as it was sent, and what is in it."""
+
+    sha256: str
+    name: str
+    size_bytes: int
+    summary: dict[str, Any]
+    created_at: datetime

@@ -1,4 +1,4 @@
-"""The tables: studies, their trials, the trials' operating points; the jobs that run studies, what happened, and submits."""
+"""The tables: studies, their trials, the trials' operating points; jobs, events and submits; validations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from db.rows import JobState, StudyState, TrialState
+from db.rows import JobState, StudyState, TrialState, ValidationState
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -102,6 +103,8 @@ class Trial(Base):
         CheckConstraint("state IN ('done', 'infeasible', 'failed')", name="state"),
         UniqueConstraint("study_id", "key"),
         UniqueConstraint("study_id", "number"),
+        # Counts by state then read no trial, whose curves fill pages.
+        Index(None, "study_id", "state"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -206,3 +209,88 @@ class Idempotency(Base):
     digest: Mapped[str] = mapped_column(String(128))
     study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
     created_at: Mapped[datetime]
+
+
+class Validation(Base):
+    """One deployment of a study on a real engine at one load, beside what the simulator said of it."""
+
+    __tablename__ = "validations"
+    __table_args__ = (
+        CheckConstraint("state IN ('done', 'faulted')", name="state"),
+        UniqueConstraint("study_id", "trial_id", "engine", "load"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[str] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
+    load: Mapped[float]
+    rate_rps: Mapped[float]
+    engine: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str] = mapped_column(String(64))
+    state: Mapped[ValidationState] = mapped_column(String(16))
+    fault_kind: Mapped[str | None]
+    fault_reason: Mapped[str | None]
+    measured: Mapped[dict[str, Any] | None]
+    simulated: Mapped[dict[str, Any] | None]
+    errors: Mapped[dict[str, Any] | None]
+    work: Mapped[dict[str, Any] | None]
+    lag: Mapped[dict[str, Any] | None]
+    versions: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+
+
+class Correction(Base):
+    """Factors of the simulator's times on one device and engine, fitted to validations; a name is given once."""
+
+    __tablename__ = "corrections"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    device: Mapped[str] = mapped_column(String(64))
+    engine: Mapped[str] = mapped_column(String(32))
+    factors: Mapped[dict[str, Any]]
+    error: Mapped[dict[str, Any]]
+    training: Mapped[list[dict[str, Any]]]
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """Who may use the service: `hash` is the SHA-256 of a secret that only its holder has."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[str] = mapped_column(String(64))
+    quota: Mapped[int | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class LoginSession(Base):
+    """A browser that showed a key: `hash` is the SHA-256 of what its cookie holds."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index(None, "key_id"), Index(None, "expires_at"))
+
+    hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class TraceFile(Base):
+    """An uploaded trace: `content` is the file as it was sent, deflated; `sha256` and `size_bytes` are those of the file."""
+
+    __tablename__ = "traces"
+    __table_args__ = (Index(None, "created_at", "sha256"),)
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    summary: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from search import engines, launches, loading, profiles, remote, serve
+from search import engines, keys, launches, loading, profiles, remote, serve, upkeep, validating
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
 from simulator.errors import Infeasible, InputError, TrimtabError, unknown_name
@@ -32,8 +32,11 @@ app = typer.Typer(
 app.add_typer(profiles.app, name="profile")
 app.add_typer(engines.app, name="engine")
 app.command()(launches.launch)
+app.add_typer(keys.app, name="keys")
 loading.register(app)
 serve.register(app)
+validating.register(app)
+upkeep.register(app)
 Request = Annotated[Path, typer.Argument(metavar="REQUEST.yaml", help="What to search.", show_default=False)]
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO.yaml", help="One deployment, one workload.", show_default=False)]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)]
@@ -116,6 +119,7 @@ def search(
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed, instead of the request's.")] = None,
     executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="auto, threads, ray or inline.")] = "auto",
     address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster, for ray.")] = None,
+    correction: Annotated[str | None, typer.Option("--correction", metavar="NAME", help="A stored correction.")] = None,
 ) -> None:
     """Run a study to its end and print its frontier."""
     from search import executor as executors
@@ -128,6 +132,8 @@ def search(
             remote.search(client, file, trials, seed, as_json=as_json)
         return
     request = requests.read(file).override(trials, seed)
+    if correction is not None:
+        request = validating.corrected(request, correction, db)
 
     from search import service, stored
     from search.check import check
@@ -324,16 +330,6 @@ def warmup() -> None:
     from simulator.kernel.jit import cache_folder
 
     print(f"{warm_up()} kernels are compiled in {cache_folder()}")
-
-
-@app.command()
-def migrate(db: Db = DEFAULT_DB) -> None:
-    """Bring a store to the newest schema, or make a new one."""
-    from db.migrate import revisions
-    from db.session import open_store
-
-    with open_store(db) as store:
-        print(f"{store.place}: schema {revisions()[-1]}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search import measuring
+from search import hosting, measuring
 from search.output import print_json
 from search.usage import Commands
 from simulator.errors import InputError, unknown_name
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None, help="Measure, install and check operator times.")
 measuring.register(app)
+hosting.register(app)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 NONE = "no profile is installed; `trimtab profile run` measures one, `trimtab profile import` installs one"
 

@@ -18,6 +18,7 @@ from simulator import catalog
 from simulator.errors import InputError, unknown_name
 from simulator.scenario import UPLOAD, anchored, content_hash
 from simulator.spec.base import Spec, read_yaml
+from simulator.spec.correction import Correction
 from simulator.spec.prices import PriceBook
 from simulator.spec.slo import Slo
 from simulator.spec.workload import Workload
@@ -40,6 +41,7 @@ class SearchRequest(Spec):
     """A model, its traffic and Slo, the knobs to try, what to minimize or maximize, and how long to search.
 
     `prices` is a book of the catalog or an absolute path; `space` is read by `search.space`. Dollars need `prices`.
+    `correction` holds factors that validations gave, by `trimtab search --correction NAME` those that are stored.
     """
 
     name: str = Field(min_length=1, max_length=200)
@@ -50,6 +52,7 @@ class SearchRequest(Spec):
     demand: Demand | None = None
     prices: str | None = None
     profiles: tuple[dict[str, Any], ...] | None = Field(default=None, min_length=1, strict=False)
+    correction: Correction | None = None
     space: dict[str, Any]
     objectives: tuple[str, ...] = Field(default=("usd_per_million_output_tokens", "ttft_p99_s"), min_length=1, strict=False)
     budget: Budget = Budget()
@@ -105,12 +108,19 @@ class SearchRequest(Spec):
         data["seed"] = self.seed if seed is None else seed
         return SearchRequest.parse(data)
 
+    def corrected_by(self, correction: Correction) -> SearchRequest:
+        """Returns the request with the simulator's times under a correction."""
+        return SearchRequest.parse({**self.model_dump(), "correction": correction.model_dump()})
+
     def digest(self) -> str:
         """Returns the SHA-256 in hex of the canonical JSON, which is equal for requests that ask for the same.
 
         Files count by their content and not by their path, and a knob by the values that it takes.
         """
         data = self.model_dump(mode="json")
+        if self.correction is None:
+            # As before there were corrections.
+            del data["correction"]
         data["space"] = {dimension.name: dimension.values for dimension in self.build_space().dimensions}
         trace = self.workload.trace
         if trace is not None and not trace.startswith(UPLOAD):

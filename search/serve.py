@@ -25,6 +25,7 @@ def serve(
         str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored: a path or a URL.")
     ] = "sqlite:///trimtab.db",
     only: Annotated[str | None, typer.Option("--only", metavar="PART", help="api or worker, instead of both.")] = None,
+    keys: Annotated[bool, typer.Option("--keys", help="Ask for keys on the loopback too, as behind a proxy.")] = False,
 ) -> None:
     """Run the REST API and a worker until they are interrupted."""
     if only is not None and only not in PARTS:
@@ -35,6 +36,7 @@ def serve(
 
     from db.session import open_store
     from search import server
+    from search.api.access import from_environment
 
     with open_store(db) as store:
         place = store.place
@@ -46,17 +48,17 @@ def serve(
     except OSError as error:
         raise InputError("--port", f"{host}:{port}", f"an address that is free ({error.strerror or error})") from None
     shown = f"[{host}]" if ":" in host else host
-    keys = "no keys are needed on the loopback" if address.is_loopback else "with keys"
-    says = f"trimtab listens on http://{shown}:{listening.getsockname()[1]} (store {place}; {keys})"
-    server.run(server.build(db), listening, says, None if only == "api" else server.worker_command(db))
+    with_keys = keys or not address.is_loopback
+    told = "with keys, made by trimtab keys create" if with_keys else "no keys are asked for: whoever is on this machine may do all"
+    says = f"trimtab listens on http://{shown}:{listening.getsockname()[1]} (store {place}; {told})"
+    server.run(
+        server.build(db, access=from_environment(with_keys)), listening, says, None if only == "api" else server.worker_command(db)
+    )
 
 
 def checked_host(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Returns the address to listen on; raises InputError for one beyond the loopback, where anybody could come in."""
+    """Returns the address to listen on; beyond the loopback keys are asked for. Raises InputError for what is no address."""
     try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         raise InputError("--host", host, "an IP address, or localhost") from None
-    if not address.is_loopback:
-        raise InputError("--host", host, "127.0.0.1 or ::1, since there are no keys that would keep others out")
-    return address

@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from search.api import logs
+from search.api.access import Access
 from search.api.app import application
 from search.api.state import Limits
 from search.supervisor import Supervisor
@@ -25,14 +26,14 @@ from search.supervisor import Supervisor
 GRACE_S = 2
 
 
-def build(db: str, limits: Limits | None = None) -> FastAPI:
+def build(db: str, limits: Limits | None = None, access: Access | None = None) -> FastAPI:
     """Returns the web application on the store at `db`."""
     from dashboard.app import mount
 
     def extend(app: FastAPI) -> None:
         mount(app, lambda: app.state.service.store)
 
-    return application(db, limits, extend)
+    return application(db, limits, extend=extend, access=access)
 
 
 class Server(uvicorn.Server):

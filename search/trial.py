@@ -15,11 +15,13 @@ from search.fidelity import FINAL, SCREEN, Fidelity
 from search.objectives import Interval, OperatingPoint
 from search.probe import BEYOND, keeps, worst
 from search.request import SearchRequest
+from simulator.correction import corrected
 from simulator.errors import Infeasible, InputError
 from simulator.measure import metrics
 from simulator.memory import MemoryPlan
 from simulator.optime.provenance import Provenance
 from simulator.run import Outcome, Prepared, prepare, simulate
+from simulator.spec.correction import Correction
 from simulator.spec.deployment import Resolved
 from simulator.spec.metrics import Metrics
 from simulator.spec.prices import Bill
@@ -74,7 +76,9 @@ class Scored:
 def evaluate(task: Task) -> Scored:
     """Returns the scored trial; a deployment without an answer is returned with its reason, not raised."""
     try:
-        prepared = _prepared(task.key, json.dumps(task.request.profiles))
+        correction = task.request.correction
+        told = None if correction is None else correction.model_dump_json()
+        prepared = _prepared(task.key, json.dumps(task.request.profiles), told)
         if task.request.demand is not None:
             scored = _sized(task, prepared, task.request.demand.rate_rps)
         else:
@@ -90,13 +94,17 @@ def _with_errors(scored: Scored, prepared: Prepared) -> Scored:
     request, rates = scored.task.request, [point.rate_rps for point in scored.points]
     limit = Limit(request.slo, scored.capacity.value) if scored.capacity else None
     errors = of_points(prepared, request.workload, rates, scored.task.seed, scored.deployment.replicas, limit)
+    if request.correction is not None:
+        told = request.correction.model_dump(mode="json", include={"name", "left_out", "deployments"})
+        errors = [{**each, "correction": told} for each in errors]
     return replace(scored, expected_errors=tuple(zip(rates, errors, strict=True)))
 
 
 @lru_cache(maxsize=256)
-def _prepared(deployment: str, profiles: str) -> Prepared:
+def _prepared(deployment: str, profiles: str, correction: str | None = None) -> Prepared:
     """Returns a prepared deployment, kept because every fidelity scores it again; Infeasible is not kept, but cheap."""
-    return prepare(Resolved.model_validate_json(deployment), json.loads(profiles))
+    prepared = prepare(Resolved.model_validate_json(deployment), json.loads(profiles))
+    return corrected(prepared, None if correction is None else Correction.model_validate_json(correction))
 
 
 def _loaded(task: Task, prepared: Prepared) -> Scored:

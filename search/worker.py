@@ -17,6 +17,7 @@ from typing import Any
 from db import jobs, queries, record
 from db.rows import JobRow
 from db.session import Store, open_store
+from search import uploads
 from search.answers import versions
 from search.driver import Stopped
 from search.events import Teller
@@ -151,6 +152,7 @@ def searching(pool: Pool) -> Runner:
         if (study.versions, study.kernel_digest) != software:
             patience(record.begin_anew, store, study.id, *software)
         request = SearchRequest.parse(study.request)
+        uploads.fetch(store, request.workload)
         return run_study(store, study.id, request, pool.get, report, stop, patience)
 
     return run

@@ -114,7 +114,7 @@ def _from_operators(context: Context, engine: EngineProfile, chain: Chain) -> tu
     host = host_times(deployment, context.model, engine)
     parts = Parts(
         token_s=token_s,
-        sample_s=iteration.sample_seconds(deployment.max_num_seqs) + host.sequence_s * np.arange(deployment.max_num_seqs + 1),
+        sample_s=iteration.sample_seconds(deployment.max_num_seqs) + host.sequences_s(deployment.max_num_seqs),
         decode_s=decode_s,
         mixed_decode_s=mixed_decode_s,
         mixed_pair_s=mixed_pair_s,

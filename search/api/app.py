@@ -11,11 +11,14 @@ from pathlib import Path
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import compile_path
 
 from db.session import open_store
 from search.answers import versions
-from search.api import errors, health
+from search.api import errors, health, login
+from search.api.access import Access
+from search.api.guard import Guard, Rates
 from search.api.measured import Measured, Measures
 from search.api.state import Limits, Service
 from search.bounded import Bounded
@@ -29,9 +32,19 @@ A study is submitted, runs, and has a frontier. Units are in the names. Errors a
 Nothing in a request is a path: traces are `sha256:...` of an upload, profiles and price books are named."""
 
 
-def application(db: str, limits: Limits | None = None, extend: Callable[[FastAPI], None] = lambda app: None) -> FastAPI:
-    """Returns the web application on the store at `db`; `extend` puts more on it, after the routes of the API."""
+def application(
+    db: str,
+    limits: Limits | None = None,
+    extend: Callable[[FastAPI], None] = lambda app: None,
+    access: Access | None = None,
+) -> FastAPI:
+    """Returns the web application on the store at `db`; `extend` puts more on it, after the routes of the API.
+
+    Without `access` keys are off: only for a server on the loopback.
+    """
     bounds = limits or Limits()
+    allowed = access or Access()
+    rates = Rates(allowed)
     measures = Measures()
 
     @asynccontextmanager
@@ -55,16 +68,19 @@ def application(db: str, limits: Limits | None = None, extend: Callable[[FastAPI
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=bounds.body_bytes,
         generate_unique_id_function=_operation,
     )
-    app.state.measures = measures
+    app.state.measures, app.state.access, app.state.rates = measures, allowed, rates
     errors.register(app)
+    # The application's own limit would lie outside of what follows, and its answers be no problem details.
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=bounds.body_bytes)
     app.add_middleware(errors.Told)
+    app.add_middleware(Guard, access=allowed, rates=rates)
     app.add_middleware(Measured, measures=measures)
     for router in routers():
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
+    app.include_router(login.router)
     # What comes after may answer every address: those of the API that are none are refused before it is asked.
     every = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"]
     app.add_api_route("/api/{path:path}", _nothing, methods=every, include_in_schema=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator import lengths
+from simulator import lengths, uploads
 from simulator.arrivals import generating, process
 from simulator.content import Content
 from simulator.draw.clock import generated, rate_of, to_mean
@@ -60,9 +60,9 @@ def recorded(workload: Workload, count: int | None, seed: int, stratified: bool,
 
 
 def load(path: str) -> Trace:
-    """Returns the trace at a path, read once for as long as the file stays as it is."""
+    """Returns the trace at a path, or the uploaded one, read once for as long as the file stays as it is."""
     try:
-        status = Path(path).stat()
+        status = (uploads.folder() / uploads.hash_of(path) if path.startswith("sha256:") else Path(path)).stat()
         version = (status.st_mtime_ns, status.st_size)
     except (OSError, ValueError):
         version = (0, 0)
@@ -71,6 +71,8 @@ def load(path: str) -> Trace:
 
 @lru_cache(maxsize=4)
 def _read(path: str, version: tuple[int, int]) -> Trace:
+    if path.startswith("sha256:"):
+        return reader.parse(uploads.read(path), Path(path[: len("sha256:") + 12]))
     return reader.read(Path(path))
 
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from simulator.optime.operators import Ints
+from simulator.optime.hoststep import HostStep, host_step
+from simulator.optime.operators import Floats, Ints
 from simulator.optime.provenance import Origin
 from simulator.spec.deployment import GraphMode, Resolved
 from simulator.spec.engine import EngineProfile, Overheads
@@ -28,13 +29,19 @@ LAUNCHES: dict[GraphMode, tuple[Launch, Launch, Launch]] = {
 class HostTimes:
     """Seconds by kind of iteration that the GPU's work may hide (`floor_s`), and that it cannot (`extra_s`).
 
-    `sequence_s` is what each sequence adds to the latter.
+    `sequence_s` is what each sequence adds to the latter; `own` was measured of our own engine, by the number of sequences.
     """
 
     floor_s: tuple[float, ...]
     extra_s: tuple[float, ...]
     sequence_s: float
     origins: dict[str, Origin]
+    own: HostStep | None = None
+
+    def sequences_s(self, last: int) -> Floats:
+        """Returns what so many sequences add, [last + 1]."""
+        linear: Floats = self.sequence_s * np.arange(last + 1, dtype=np.float64)
+        return linear if self.own is None else linear + self.own.of_sequences(last)
 
 
 def padded(tokens: Ints, sizes: Ints) -> Ints:
@@ -50,8 +57,13 @@ def host_times(deployment: Resolved, model: Model, engine: EngineProfile) -> Hos
 
     The GPU waits until its kernels are launched (Ghosh et al., "PyGraph", arXiv 2503.19779). Under asynchronous scheduling the
     host prepares the next step and launches it while the GPU works; otherwise the step comes before the launch, and the GPU
-    idles meanwhile.
+    idles meanwhile. Of an engine whose profile has no step, the one that was measured with this model's operators is taken: it
+    is what a step took beyond them, launches included.
     """
+    own = host_step(deployment, engine.engine) if engine.overheads.host_step_s is None else None
+    if own is not None:
+        origin = Origin(source="own", kind="measured", versions={**own.versions, "date": own.date})
+        return HostTimes((0.0,) * len(own.step_s), own.step_s, 0.0, {"host_step": origin}, own)
     overheads = engine.overheads
     launches = LAUNCHES[deployment.cudagraph_mode]
     known = {launch: _launch_s(launch, overheads, model.num_hidden_layers) for launch in launches}

@@ -15,6 +15,8 @@ from simulator.errors import InputError
 from simulator.traces import Floats, Ints
 
 MOST_TOKENS = 2**31 - 1
+# No format comes near it, and a row of each would be as wide as all together.
+MOST_COLUMNS = 1000
 TOKENS = "a whole number of tokens, 0 or more"
 SECONDS = "a number of seconds, 0 or more"
 
@@ -136,6 +138,8 @@ def from_csv(text: str, name: str, field: str) -> Table:
 
 def _header(row: list[str], name: str, field: str) -> list[str]:
     header = [column.strip() for column in row]
+    if len(header) > MOST_COLUMNS:
+        raise InputError(f"{field} ({name} header)", f"{len(header):,} columns", f"at most {MOST_COLUMNS:,}")
     twice = next((column for column in header if header.count(column) > 1), None)
     if twice is not None:
         raise InputError(f"{field} ({name} header)", twice, "each column once")
@@ -146,6 +150,7 @@ def from_json_lines(text: str, name: str, field: str) -> Table:
     """Returns the table of JSON Lines, one object a line; a key that a row lacks is None there."""
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
+    known: set[str] = set()
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -155,7 +160,10 @@ def from_json_lines(text: str, name: str, field: str) -> Table:
             row = None
         if not isinstance(row, dict):
             raise InputError(f"{field} ({name} line {number})", line.strip(), "one JSON object a line")
+        known.update(row)
+        if len(known) > MOST_COLUMNS:
+            raise InputError(f"{field} ({name} line {number})", f"{len(known):,} keys", f"at most {MOST_COLUMNS:,} in all lines")
         rows.append(row)
         lines.append(number)
-    names = sorted(set().union(*rows))
+    names = sorted(known)
     return Table(name, field, {column: [row.get(column) for row in rows] for column in names}, lines)

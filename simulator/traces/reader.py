@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import io
 import zlib
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -37,7 +38,15 @@ def read(path: Path, field: str = "workload.trace") -> Trace:
 
     Rows with zero prompt or output tokens are left out and counted.
     """
-    table = _table(_text(path, field), path, field)
+    return parse(_bytes(path, field), path, field)
+
+
+def parse(data: bytes, path: Path, field: str = "workload.trace", most_bytes: int | None = None) -> Trace:
+    """Returns the requests of a trace file's bytes, as `read` does; `path` is only told, and never opened.
+
+    Raises InputError under `field` as well for a file that unpacks to more than `most_bytes`.
+    """
+    table = _table(_text(data, path, field, most_bytes), path, field)
     columns = frozenset(table.columns)
     name = next((name for name, known in formats().items() if known.matches(columns)), None)
     if name is None:
@@ -62,15 +71,17 @@ def _labelled(trace: Trace, table: Table) -> Trace:
     return trace
 
 
-def _text(path: Path, field: str) -> str:
-    data = _bytes(path, field)
+def _text(data: bytes, path: Path, field: str, most_bytes: int | None) -> str:
     if data.startswith(GZIP_MAGIC):
         try:
-            data = gzip.decompress(data)
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                data = file.read() if most_bytes is None else file.read(most_bytes + 1)
         except EOFError:
             raise InputError(field, str(path), "a whole gzip file (this one is cut short)") from None
         except (OSError, zlib.error) as error:
             raise InputError(field, str(path), f"a sound gzip file ({error})") from None
+    if most_bytes is not None and len(data) > most_bytes:
+        raise InputError(field, str(path), f"a file of at most {most_bytes:,} bytes once it is unpacked")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

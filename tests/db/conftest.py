@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 
 import db
 from db import record
@@ -26,95 +21,15 @@ from db.engine import writing_engine
 from db.location import database_url
 from db.rows import PointResult, StudyRow, TrialResult
 from db.session import Store, open_store
+from tests.databases import Server, postgresql, postgresql_url, sqlite_url, url
 
-_NUMBERS = count()
-
-
-def _programs() -> Path | None:
-    found = shutil.which("pg_ctl")
-    folders = [Path(found).resolve().parent] if found else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -int(path.parent.name.split(".")[0]))
-    return next((folder for folder in folders if (folder / "initdb").exists()), None)
-
-
-def _missing(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+__all__ = ["postgresql", "postgresql_url", "sqlite_url", "url"]
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """Yields the URL, without a database name, of a PostgreSQL server on the loopback that ends with the tests."""
-    programs = _programs()
-    if programs is None:
-        _missing("PostgreSQL is not installed (no initdb in PATH or /usr/lib/postgresql)")
-    assert programs is not None
-    folder = Path(tempfile.mkdtemp(prefix="trimtab-postgresql-"))
-    # PostgreSQL refuses to run as root.
-    user: list[str] = []
-    if os.geteuid() == 0:
-        try:
-            owner = pwd.getpwnam("postgres")
-        except KeyError:
-            _missing("PostgreSQL refuses to run as root, and there is no user postgres")
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        user = ["runuser", "-u", "postgres", "--"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = folder / "data"
-    # Durability is PostgreSQL's own business; without it the tests are several times faster.
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=40"
-    control = [*user, str(programs / "pg_ctl"), "-D", str(data), "-w"]
-    try:
-        _run([*user, str(programs / "initdb"), "-D", str(data), "-U", "trimtab", "-A", "trust", "-N", "-E", "UTF8", "--locale=C"])
-        _run([*control, "-l", str(folder / "log"), "-o", options, "start"])
-        try:
-            yield f"postgresql://trimtab@127.0.0.1:{port}/"
-        finally:
-            _run([*control, "-m", "immediate", "stop"])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """Returns the URL of an SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path / 'studies.db'}"
-
-
-@pytest.fixture
-def postgresql_url(postgresql_server: str) -> str:
-    """Returns the URL of an empty PostgreSQL database."""
-    return _new_database(postgresql_server)
-
-
-def _new_database(server: str) -> str:
-    name = f"studies_{next(_NUMBERS)}"
-    engine = create_engine(f"{server.replace('://', '+psycopg://')}postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
-    engine.dispose()
-    return f"{server}{name}"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """Returns the URL of an empty database, of each kind in turn."""
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
-
-
-@pytest.fixture(scope="session")
-def postgresql_store(postgresql_server: str) -> Iterator[Store]:
+def postgresql_store(postgresql: Server) -> Iterator[Store]:
     """Yields the PostgreSQL store that tests share, one after the other."""
-    with open_store(_new_database(postgresql_server)) as opened:
+    with open_store(postgresql.new_database()) as opened:
         yield opened
 
 

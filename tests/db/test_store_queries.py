@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from db import queries, record
 from db.rows import FinalState
 from db.session import Store
-from db.tables import Study
+from db.tables import Event, Study
 from simulator.errors import InputError
 
 Make = Callable[..., Any]
@@ -19,6 +19,8 @@ Make = Callable[..., Any]
 
 def _rename(store: Store, old: str, new: str) -> None:
     with store.write() as session:
+        # Events name their study, and a database that heeds that lets no id go that is named.
+        session.execute(delete(Event).where(Event.study_id == old))
         session.execute(update(Study).where(Study.id == old).values(id=new))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from search import answers
+from search import answers, uploads
 from search.api import models
 from search.api.access import require
 from search.api.bodies import ScenarioBody, parsed
@@ -44,6 +44,7 @@ def simulation(scenario: Scenario) -> dict[str, Any]:
 def _answered(body: dict[str, Any], service: Service, default: int, work: Callable[[Scenario], dict[str, Any]]) -> Response:
     scenario = parsed(Scenario, body)
     check(scenario, service.limits, default)
+    uploads.fetch(service.store, scenario.workload)
     scenario.price_book()
     try:
         return answer(service.bounded.call(work, scenario))

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from db import pages, queries
 from db.rows import StudyState
-from search import documents, service
+from search import documents, service, uploads
 from search.api import models
-from search.api.access import require
+from search.api.access import Caller, require
 from search.api.bodies import RequestBody, parsed
 from search.api.errors import Refused, documented
 from search.api.state import (
@@ -42,6 +42,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"description": "Taken in.", **TAKEN_IN},
     200: {"description": "Taken in before, under this key.", **TAKEN_IN},
 }
+Submitting = Annotated[Caller, Depends(require("submit"))]
 Key = Annotated[
     str | None,
     Header(
@@ -53,6 +54,7 @@ Key = Annotated[
     ),
 ]
 Priority = Annotated[int, Query(ge=-100, le=100, description="The higher runs first.")]
+ModelName = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str | None, Query(max_length=200, pattern=READABLE)]
 CHANGES = {"slo": {"ttft_p99_s": 1.0}, "budget": {"trials": 50}}
 Changes = Annotated[
@@ -62,9 +64,9 @@ Changes = Annotated[
 
 @router.post("/studies", status_code=202, response_model=models.Submitted, dependencies=SUBMIT,
              responses={**ACCEPTED, **documented(400, 401, 403, 409, 413, 422, 429, 503)})  # fmt: skip
-def submit(body: RequestBody, opened: Opened, idempotency_key: Key = None, priority: Priority = 0) -> Response:
+def submit(body: RequestBody, opened: Opened, caller: Submitting, idempotency_key: Key = None, priority: Priority = 0) -> Response:
     """Take a study in, to be run by a worker; `GET /studies/{id}/events` follows it."""
-    return _taken_in(opened, body, idempotency_key, priority)
+    return _taken_in(opened, caller, body, idempotency_key, priority)
 
 
 @router.get("/studies", response_model=models.Studies, dependencies=READ, responses=documented(401, 403, 422, 429, 503))
@@ -74,7 +76,7 @@ def studies(
     cursor: Annotated[str | None, Query(max_length=200, description="The next_cursor of the page before.")] = None,
     state: StudyState | None = None,
     name: Text = None,
-    model: Text = None,
+    model: ModelName = None,
     since: Annotated[datetime | None, Query(description="Only studies created then or later; with a time zone.")] = None,
 ) -> Response:
     """A page of studies, newest first."""
@@ -114,11 +116,11 @@ def cancel(study: StudyId, opened: Opened) -> Response:
 
 
 @router.post("/studies/{study}/resume", status_code=202, response_model=models.Submitted, dependencies=SUBMIT, responses=RUNS)
-def resume(study: StudyId, opened: Opened) -> Response:
+def resume(study: StudyId, opened: Opened, caller: Submitting) -> Response:
     """Go on with a study that was cancelled or failed; what it scored is not scored again."""
     _there(opened, study)
     try:
-        row = service.resume(opened.store, study)
+        row = service.resume(opened.store, study, key_id=caller.key_id)
     except InputError as error:
         raise Refused(409, str(error)) from None
     return answer({"id": row.id, "state": row.state}, 202)
@@ -129,6 +131,7 @@ def resume(study: StudyId, opened: Opened) -> Response:
 def clone(
     study: StudyPath,
     opened: Opened,
+    caller: Submitting,
     body: Annotated[
         dict[str, Any], Body(examples=[CHANGES], description="Fields that take the place of the study's; null takes one away.")
     ],
@@ -137,7 +140,7 @@ def clone(
 ) -> Response:
     """Submit a study's request again with changes; what a change does not name stays."""
     row = queries.study(opened.store, study)
-    return _taken_in(opened, merged(row.request, body), idempotency_key, priority)
+    return _taken_in(opened, caller, merged(row.request, body), idempotency_key, priority)
 
 
 def merged(request: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -154,11 +157,12 @@ def merged(request: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _taken_in(opened: Service, body: dict[str, Any], key: str | None, priority: int) -> Response:
+def _taken_in(opened: Service, caller: Caller, body: dict[str, Any], key: str | None, priority: int) -> Response:
     request = parsed(SearchRequest, body)
+    uploads.fetch(opened.store, request.workload)
     check(request)
     try:
-        done = service.submit(opened.store, request, priority=priority, idempotency_key=key)
+        done = service.submit(opened.store, request, key_id=caller.key_id, priority=priority, idempotency_key=key)
     except InputError as error:
         if error.field == "Idempotency-Key":
             raise Refused(409, str(error)) from None

@@ -8,6 +8,7 @@ pytest.importorskip("openai")
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_figures_are_those_of_the_servers_own_stamps() -> None:
     from tests.profiler.load.transformers_serve import REQUESTS, TOKENS, compare
 

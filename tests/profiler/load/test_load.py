@@ -41,6 +41,7 @@ def measure(fake: Fake, sent: Traffic, rate: float | None = 50.0, silence_s: flo
     return asyncio.run(go())
 
 
+@pytest.mark.alone
 def test_requests_are_sent_at_their_times_with_their_lengths() -> None:
     fake, sent = Fake(), traffic()
     found = measure(fake, sent)
@@ -57,6 +58,7 @@ def test_requests_are_sent_at_their_times_with_their_lengths() -> None:
     assert not found.faults and not found.prompt_mismatches and not found.output_mismatches and not found.uncounted
 
 
+@pytest.mark.alone
 def test_latencies_are_those_that_the_server_stamped() -> None:
     fake, sent = Fake(first_s=0.05, gap_s=0.02), traffic(output_tokens={"fixed": 5})
     found = measure(fake, sent)
@@ -137,6 +139,7 @@ def test_a_late_schedule_is_not_kept() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_thousand_streams_at_once() -> None:
     fake = Fake(first_s=6.0, gap_s=0.5)
     found = measure(fake, traffic(2000, output_tokens={"fixed": 3}), 500.0, silence_s=60.0)
