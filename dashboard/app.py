@@ -41,7 +41,11 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
     app.layout = _shell()
     _route(app, store)
     # Colours are swapped in the browser, which knows whether its reader likes it dark.
-    figure = Output({"graph": MATCH}, "figure"), Input({"figure": MATCH}, "data"), Input("dark", "data")
+    figure = (
+        Output({"chart": MATCH, "part": "graph"}, "figure"),
+        Input({"chart": MATCH, "part": "figure"}, "data"),
+        Input("dark", "data"),
+    )
     _in_browser(app, "themed", *figure)
     _in_browser(app, "dark", Output("dark", "data"), Input("theme", "n_clicks"), State("dark", "data"))
     _in_browser(app, "titled", Output("page", "title"), Input("page", "children"))
