@@ -52,6 +52,8 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
     for page in pages.all_pages():
         if hasattr(page, "register"):
             page.register(app, store)
+    # Otherwise the first request does this, and what is answered meanwhile has neither styles nor callbacks.
+    app._setup_server()
     return app
 
 
