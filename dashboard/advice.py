@@ -89,7 +89,7 @@ def _scheduler(deployment: Mapping[str, Any], metrics: Mapping[str, Any]) -> Ite
         yield Advice(
             "scheduler",
             "Decodes wait for whole prompts: a scheduler that mixes chunks of prompts with decodes (vllm_v1, sarathi_serve).",
-            f"{deployment['scheduler']} runs prompts apart from decodes, and ITL p99, {seconds(late)}, is over {STALL:g} times its p50",
+            f"{deployment['scheduler']} runs prompts apart from decodes, and ITL p99, {seconds(late)}, is over {STALL:g} x its p50",
         )
 
 

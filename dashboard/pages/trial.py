@@ -113,7 +113,7 @@ def _summary(study: StudyRow, trial: TrialRow) -> Component:
     parts: list[Content] = [tiles([*capacity, *limits, *money, *at])]
     parts += [html.H3("What holds it back"), html.Ul(told, className="notes")] if told else []
     error = _error(trial)
-    parts += [html.P([html.Strong("Expected error: "), error])]
+    parts += [html.P(error, className="caption")]
     return html.Section(parts, className="answer", **aria(label="Summary"))
 
 
@@ -124,8 +124,8 @@ def _objectives(trial: TrialRow) -> list[tuple[Any, float | None]]:
 def _error(trial: TrialRow) -> str:
     stored = trial.provenance.get("expected_errors") or []
     if not stored:
-        return "not worked out, as for every trial that is not published; the closer look simulates without one."
-    return str(stored[-1]["expected_error"].get("text") or "not validated")
+        return "Its expected error was not worked out, as for every trial that is not published."
+    return str(stored[-1]["expected_error"].get("text") or "Expected error: not validated")
 
 
 def _curves(study: StudyRow, trial: TrialRow) -> list[Component]:
@@ -168,7 +168,7 @@ def _distributions(study: StudyRow, trial: TrialRow, rates: list[float], rate: f
     )
 
 
-def bars(study: StudyRow, trial: TrialRow, rate: float) -> list[Component]:
+def bars(study: StudyRow, trial: TrialRow, rate: float) -> list[html.Div]:
     """Returns a panel of quantiles for each latency at one of the stored rates."""
     metrics = next((item["metrics"] for item in trial.curve if item["rate_rps"] == rate), None) or {}
     slo = study.request.get("slo") or {}
@@ -240,7 +240,7 @@ def _origin(study: StudyRow, trial: TrialRow) -> Component | None:
 def _probes(study: StudyRow, trial: TrialRow) -> Component | None:
     if not trial.curve:
         return None
-    names = [n for n in dict.fromkeys([*ALWAYS, *(n for n in (study.request.get("slo") or {}) if n in TERMS)])]
+    names = list(dict.fromkeys([*ALWAYS, *(n for n in (study.request.get("slo") or {}) if n in TERMS)]))
     rows: list[list[Content]] = []
     for item in trial.curve:
         metrics = item["metrics"]
