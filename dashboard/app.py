@@ -53,7 +53,7 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
         if hasattr(page, "register"):
             page.register(app, store)
     # Otherwise the first request does this, and what is answered meanwhile has neither styles nor callbacks.
-    app._setup_server()
+    app._setup_server()  # type: ignore[no-untyped-call]
     return app
 
 

@@ -59,13 +59,13 @@ def _sliders(study: StudyRow, asked: Asked) -> Component:
     for name, limit in (study.request.get("slo") or {}).items():
         if name in TERMS:
             now = math.log2(asked.slo.get(name, limit) / limit)
-            marks = {place: seconds(limit * 2.0**place) for place in (-3, -2, -1, 0, 1, 2, 3)}
+            marks = {place: seconds(limit * 2.0**place) for place in (-3, -1, 0, 1, 3)}
             rows.append(_slider({"study-slo": name}, f"SLO: {spoken(name)}", SLO_SPAN, now, marks))
     book = price_book(study)
     devices = (study.request.get("space") or {}).get("device") or []
     for device in devices if isinstance(devices, list) and book is not None else []:
         assert book is not None, "asked above"
-        marks = {place: f"{2.0**place:g}\N{MULTIPLICATION SIGN}" for place in (-2, -1, 0, 1, 2)}
+        marks = {place: f"{2.0**place:g}\N{MULTIPLICATION SIGN}" for place in (-2, 0, 2)}
         now = math.log2(asked.prices.get(device, 1.0))
         rows.append(_slider({"study-price": device}, f"{device}: {rent_of(book, device)}", PRICE_SPAN, now, marks))
     told = html.P("Move a limit or a price, and the frontier follows from the stored latency curves.", className="caption")
@@ -79,7 +79,7 @@ def _sliders(study: StudyRow, asked: Asked) -> Component:
 
 def _slider(name: dict[str, str], label: str, span: float, now: float, marks: Mapping[int, str]) -> Component:
     # A slider tells its value when it is let go, so that no answer is late.
-    ends = {"min": -span, "max": span, "step": STEP, "marks": dict(marks)}
+    ends: dict[str, Any] = {"min": -span, "max": span, "step": STEP, "marks": dict(marks)}
     slider = dcc.Slider(id=name, value=round(now / STEP) * STEP, updatemode="mouseup", included=False, **ends)
     return html.Div([html.Label(label), slider], className="slider", **aria(label=label), role="group")
 

@@ -40,7 +40,7 @@ def importance(frame: pd.DataFrame, knobs: Sequence[str], objective: str) -> lis
     return sorted(found, key=lambda each: (-each.share, each.knob))
 
 
-def _of(knob: str, settings: np.ndarray, values: np.ndarray, total: float) -> Importance:  # type: ignore[type-arg]
+def _of(knob: str, settings: np.ndarray, values: np.ndarray, total: float) -> Importance:
     names, group = np.unique(settings, return_inverse=True)
     counts, sums = np.bincount(group), np.bincount(group, weights=values)
     between = float((sums**2 / counts).sum() - values.sum() ** 2 / len(values))

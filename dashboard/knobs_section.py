@@ -8,9 +8,9 @@ import pandas as pd
 from dash import Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
-from dashboard.axis import axis_of
+from dashboard.axis import Axis, axis_of
 from dashboard.explored import varied
-from dashboard.figures import coordinates, shares
+from dashboard.figures import coordinates, marginal, shares
 from dashboard.importance import importance
 from dashboard.parts import chart, section
 from dashboard.words import count
@@ -45,7 +45,7 @@ def section_of(study: StudyRow) -> Component:
             section(
                 "All knobs side by side",
                 html.Div(id="study-coordinates"),
-                caption="A line is a deployment at its capacity, coloured by the objective chosen above. Click a fifth in the legend to hide it.",
+                caption="A line is a deployment at its capacity, coloured by the objective chosen above. The legend hides.",
             ),
         ],
         hidden=not varied(study),
@@ -94,12 +94,13 @@ def important(study: StudyRow, frame: pd.DataFrame, objective: str, total: int) 
     panels = [_panel(frame, each.knob, axis) for each in found[:SHOWN] if each.settings > 1]
     cut = "" if len(frame) >= total else f" {len(frame):,} of {count(total, 'deployment')}, evenly chosen."
     told = f"By setting: the mean, the 10th to 90th percentile, and the best.{cut}"
-    parts = [
-        chart("study-shares", drawing, "Which knob matters"),
-        html.P(told, className="caption"),
-        html.Div(panels, className="pair"),
-    ]
-    return html.Div(parts)
+    bars = chart("study-shares", drawing, "Which knob matters")
+    return html.Div([bars, html.P(told, className="caption"), html.Div(panels, className="pair")])
+
+
+def _panel(frame: pd.DataFrame, knob: str, axis: Axis) -> Component:
+    drawing = marginal.figure(frame, knob, knob, axis)
+    return html.Div([html.H3(knob), chart(f"study-marginal-{knob}", drawing, f"{axis.short} by {knob}")], className="panel")
 
 
 def side_by_side(study: StudyRow, frame: pd.DataFrame, objective: str) -> Component:

@@ -10,14 +10,14 @@ from dash.development.base_component import Component
 
 from dashboard.advice import advice_of
 from dashboard.axis import Axis, axis_of
-from dashboard.explored import MOST_MEMBERS
+from dashboard.explored import MOST_MEMBERS, varied
 from dashboard.figures import latency_curve
 from dashboard.figures.theme import colors
 from dashboard.frames import curves_frame
 from dashboard.parts import Content, badge, chart, link, section, stacked, table
 from dashboard.report.page import axes_of
 from dashboard.report.tables import Cell, frontier_table
-from dashboard.words import count, spoken
+from dashboard.words import count, in_order, knobs, spoken
 from db import queries, sampled
 from db.rows import StudyRow, TrialPoint, TrialState
 from db.session import Store
@@ -82,11 +82,11 @@ def _binding(found: Found) -> Component | None:
 def _curves(store: Store, found: Found) -> Component | None:
     """Returns the latency curves of the best deployment of each device on the frontier."""
     study = found.study
-    bound = next(
-        (axis for axis in (axis_of(name, study.request["slo"]) for name in study.request.get("slo") or () if name in TERMS)), None
-    )
-    if bound is None or not found.points:
+    slo = study.request.get("slo") or {}
+    bounds = [name for name in slo if name in TERMS]
+    if not bounds or not found.points:
         return None
+    bound = axis_of(bounds[0], slo)
     best: dict[str, int] = {}
     for item in found.points:
         best.setdefault(str(item.trial.deployment["device"]), item.trial.number)
@@ -107,6 +107,7 @@ def _numbers(found: Found) -> Component | None:
     study, listed = found.study, frontier_table(found.study, found.points, found.axes)
     if not listed.lines:
         return None
+    settings, trials = in_order(varied(study)), {item.trial.number: item.trial.deployment for item in found.points}
     rows: list[list[Content]] = []
     for line in listed.lines[:MOST_LINES]:
         name = html.Div(
@@ -114,7 +115,7 @@ def _numbers(found: Found) -> Component | None:
                 link(html.Strong(line.title), f"/studies/{study.id}/trials/{line.trial}"),
                 " ",
                 badge("tied", "tie") if line.tied else None,
-                html.Small(line.varied),
+                html.Small(knobs(trials[line.trial], settings)),
             ]
         )
         rows.append([str(line.place), name, *(html.Div(stacked(cell)) for cell in line.cells)])
@@ -137,8 +138,8 @@ def _refused(found: Found) -> Component | None:
         items.append(
             html.Li([badge(alike[0].state), " ", html.Span(reason, className="reason"), html.Small([amount, ", such as ", such])])
         )
-    for told, combinations in ((found.study.summary or {}).get("dropped") or {}).items():
-        items.append(html.Li([badge("not legal"), " ", str(told), html.Small(count(combinations, "combination"))]))
+    for text, combinations in ((found.study.summary or {}).get("dropped") or {}).items():
+        items.append(html.Li([badge("not legal"), " ", str(text), html.Small(count(combinations, "combination"))]))
     if not items:
         return None
     return section("Ruled out", html.Ul(items, className="refusals"), caption="What has no answer, by reason.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import dash_ag_grid as grid
 from dash import Dash, Input, Output, State, dcc, html, no_update
@@ -15,28 +15,23 @@ from dashboard.parts import section
 from dashboard.words import spoken
 from db import queries, sampled
 from db.rows import StudyRow
-from db.sampled import Condition, Field
+from db.sampled import Condition, Field, Operation
 from db.session import Store
 
 BLOCK = 100
 MOST_SORTS = 3
-OPERATIONS = {
-    "contains": "contains",
-    "equals": "equals",
-    "lessThan": "lessThan",
-    "greaterThan": "greaterThan",
-    "inRange": "inRange",
-}
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+Column = tuple[str, Field, Mapping[str, str] | None]
 # Three significant digits: more would be read as more than is known.
 DIGITS = {"function": "params.value == null ? '\u2013' : d3.format(',.3~r')(params.value)"}
 WHOLE = {"function": "params.value == null ? '\u2013' : d3.format(',~r')(params.value)"}
-FIXED = {
+FIXED: dict[str, Column] = {
     "number": ("Trial", Field(("number",)), WHOLE),
     "state": ("State", Field(("state",), "text"), None),
     "capacity_rps": ("Capacity (requests/s)", Field(("capacity_rps",)), DIGITS),
     "binding": ("What binds it", Field(("binding",), "text"), None),
 }
-MORE = {
+MORE: dict[str, Column] = {
     "usd_per_hour": ("$ an hour", Field(("metrics", "usd_per_hour")), DIGITS),
     "mfu": ("MFU", Field(("metrics", "mfu")), DIGITS),
     "kv_utilization": ("KV in use", Field(("metrics", "kv_utilization")), DIGITS),
@@ -47,9 +42,9 @@ MORE = {
 }
 
 
-def columns_of(study: StudyRow) -> dict[str, tuple[str, Field, Mapping[str, str] | None]]:
+def columns_of(study: StudyRow) -> dict[str, Column]:
     """Returns the columns that a study's trials may be listed with: title, where the value lies, and how it is shown."""
-    found = dict(list(FIXED.items())[:1])
+    found: dict[str, Column] = dict(list(FIXED.items())[:1])
     for name in dict.fromkeys(["device", *varied(study)]):
         found[name] = (name, Field(("deployment", name), _kind(study, name)), None if _kind(study, name) == "text" else WHOLE)
     found |= dict(list(FIXED.items())[1:])
@@ -136,11 +131,11 @@ def rows_of(store: Store, study: StudyRow, request: Mapping[str, Any]) -> dict[s
 
 
 def _condition(field: Field, model: Mapping[str, Any]) -> Condition | None:
-    operation = OPERATIONS.get(str(model.get("type")))
+    operation = next((each for each in OPERATIONS if each == model.get("type")), None)
     values = [model[key] for key in ("filter", "filterTo") if model.get(key) is not None]
     if operation is None or not values or (operation == "inRange" and len(values) < 2):
         return None
-    return Condition(field, operation, tuple(values))  # type: ignore[arg-type]
+    return Condition(field, operation, tuple(values))
 
 
 def register(app: Dash, store: Callable[[], Store]) -> None:
