@@ -59,7 +59,7 @@ def _sliders(study: StudyRow, asked: Asked) -> Component:
     for name, limit in (study.request.get("slo") or {}).items():
         if name in TERMS:
             now = math.log2(asked.slo.get(name, limit) / limit)
-            marks = {place: seconds(limit * 2.0**place) for place in (-3, -1, 0, 1, 3)}
+            marks = {place: seconds(limit * 2.0**place) for place in (-3, 0, 3)}
             rows.append(_slider({"study-slo": name}, f"SLO: {spoken(name)}", SLO_SPAN, now, marks))
     book = price_book(study)
     devices = (study.request.get("space") or {}).get("device") or []

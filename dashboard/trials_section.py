@@ -22,6 +22,7 @@ BLOCK = 100
 MOST_SORTS = 3
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Column = tuple[str, Field, Mapping[str, str] | None]
+EVERY = {"sortable": True, "resizable": True, "minWidth": 112, "flex": 1, "wrapHeaderText": True, "autoHeaderHeight": True}
 # Three significant digits: more would be read as more than is known.
 DIGITS = {"function": "params.value == null ? '\u2013' : d3.format(',.3~r')(params.value)"}
 WHOLE = {"function": "params.value == null ? '\u2013' : d3.format(',~r')(params.value)"}
@@ -74,7 +75,14 @@ def section_of(study: StudyRow) -> Component:
     table = grid.AgGrid(
         id="study-grid",
         columnDefs=definitions(study, shown),
-        defaultColDef={"sortable": True, "resizable": True, "minWidth": 90, "flex": 1},
+        defaultColDef={
+            "sortable": True,
+            "resizable": True,
+            "minWidth": 112,
+            "flex": 1,
+            "wrapHeaderText": True,
+            "autoHeaderHeight": True,
+        },
         rowModelType="infinite",
         dashGridOptions={
             "cacheBlockSize": BLOCK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -41,13 +42,18 @@ def figure(frame: pd.DataFrame, columns: Sequence[tuple[str, str]], objective: A
         )
     for place, (_, title) in enumerate(columns):
         drawing.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": LIGHT.muted, "width": 1}, layer="below")
-        drawing.add_annotation(x=place, y=1.06, text=f"<b>{escape(title)}</b>", showarrow=False, yanchor="bottom", yshift=2)
+        drawing.add_annotation(x=place, y=1.06, text=f"<b>{_wrapped(title)}</b>", showarrow=False, yanchor="bottom", yshift=2)
     drawing.update_xaxes(visible=False, range=[-0.25, len(columns) - 0.5])
-    drawing.update_yaxes(visible=False, range=[-0.06, 1.2])
+    drawing.update_yaxes(visible=False, range=[-0.06, 1.3])
     drawing.update_layout(
         legend={"y": -0.02, "yanchor": "top", "traceorder": "reversed"}, margin={"l": 24, "r": 24, "t": 8, "b": 48}
     )
     return drawing
+
+
+def _wrapped(title: str) -> str:
+    """Returns a title in lines short enough to stand beside its neighbours."""
+    return "<br>".join(escape(line) for line in wrap(title.replace("_", " "), 13))
 
 
 def _heights(drawing: go.Figure, place: int, values: pd.Series) -> np.ndarray:
