@@ -156,7 +156,7 @@ def reasons(store: Store, study_id: str, most: int) -> list[Reason]:
     query = query.where(Trial.study_id == study_id, Trial.state != "done").group_by(Trial.state, Trial.reason)
     with store.read() as session:
         rows = session.execute(query.order_by(func.count().desc(), func.min(Trial.number)).limit(most))
-        return [Reason(*row) for row in rows.tuples()]
+        return [Reason(*row) for row in rows]
 
 
 def _count(study_id: str) -> Select[int]:

@@ -86,8 +86,8 @@ def _empty() -> Component:
     return html.Section([html.H2("Nothing to compare yet"), html.P(told)], className="empty")
 
 
-def _body(items: Sequence[Item]) -> list[Component]:
-    parts = [section("Side by side", _table(items, _answers(items)), caption=_caption(items))]
+def _body(items: Sequence[Item]) -> list[html.Section]:
+    parts = [section("Side by side", _table(items, _answers(items), marked=False), caption=_caption(items))]
     with_trial = [item for item in items if item.trial is not None]
     if with_trial:
         parts += [_curves(with_trial), _bars(with_trial)]
@@ -102,11 +102,11 @@ def _caption(items: Sequence[Item]) -> str:
     return "Of a study its best deployment, at its capacity." if any(item.whole for item in items) else "Each at its capacity."
 
 
-def _table(items: Sequence[Item], rows: Sequence[tuple[str, Sequence[Content]]]) -> Component:
+def _table(items: Sequence[Item], rows: Sequence[tuple[str, Sequence[Content]]], marked: bool = True) -> Component:
     head = [html.Th("", scope="col"), *(html.Th(_head(items, place), scope="col") for place in range(len(items)))]
     body = []
     for name, cells in rows:
-        differs = len({repr(cell) for cell in cells}) > 1
+        differs = marked and len({repr(cell) for cell in cells}) > 1
         shown = [html.Td(cell, className="differs" if differs else "") for cell in cells]
         body.append(html.Tr([html.Th(name, scope="row"), *shown]))
     inner = html.Table([html.Thead(html.Tr(head)), html.Tbody(body)], className="compared")
@@ -134,7 +134,9 @@ def _answers(items: Sequence[Item]) -> list[tuple[str, list[Content]]]:
     for name in dict.fromkeys(name for item in items for name in item.study.request["objectives"]):
         axis = axis_of(name, {})
         rows.append((axis.brief, [axis.text(t.objectives.get(name)) if t else ABSENT for t in trials]))
-    for name in ("ttft_p99_s", "tpot_p99_s", "itl_p99_s", "e2e_p99_s"):
+    names = ("ttft_p99_s", "tpot_p99_s", "itl_p99_s", "e2e_p99_s")
+    asked = {name for item in items for name in item.study.request["objectives"]}
+    for name in (name for name in names if name not in asked):
         rows.append((spoken(name), [seconds(_latency(t, name)) for t in trials]))
     for name, title in (("mfu", "MFU"), ("kv_utilization", "KV in use"), ("busy_share", "Busy")):
         values = [((t.metrics or {}) if t else {}).get(name) for t in trials]
@@ -184,7 +186,7 @@ def _plain(value: object) -> str:
     return ABSENT if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _curves(items: Sequence[Item]) -> Component:
+def _curves(items: Sequence[Item]) -> html.Section:
     """Returns the latency curves over each other, coloured by item as everywhere on the page."""
     frames = []
     for item in items:
@@ -207,7 +209,7 @@ def _curves(items: Sequence[Item]) -> Component:
     )
 
 
-def _bars(items: Sequence[Item]) -> Component:
+def _bars(items: Sequence[Item]) -> html.Section:
     panels = []
     for name in LATENCIES:
         told = [(item.label, (item.trial.metrics or {}).get(name) or {}) for item in items if item.trial is not None]
