@@ -12,14 +12,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from profiler.load.engines._log import fault_of, last_lines
+from profiler.load.engines._log import fault_of, tail
 from profiler.load.engines._process import Process
 
 # Its standard output is a file, its standard error the log. This Python's `trimtab`, not the one on the PATH.
 _ENTRY = "import sys; sys.stdout = open(sys.argv.pop(1), 'w', encoding='utf-8'); from search.cli import entry; entry()"
 GRACE_S = 15.0
 LOOK_S = 0.5
-TOLD_STATUSES = (1, 2)
+TOLD_STATUSES, TOLD_CHARACTERS = (1, 2), 300
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,14 @@ def run(argv: Sequence[str], answer: Path, log: Path, environment: Mapping[str, 
     if status == 0:
         return Ended(document, seconds)
     fault = fault_of(f"the command ended with status {status}", log)
-    told = last_lines(log, 1) if status in TOLD_STATUSES else fault.reason
+    told = _last_line(log) if status in TOLD_STATUSES else ""
     return Ended(document, seconds, fault.kind, told or fault.reason)
+
+
+def _last_line(log: Path) -> str:
+    """Returns how a log's last line begins: what a command tells a person begins with what matters."""
+    line = next((line.strip() for line in reversed(tail(log).splitlines()) if line.strip()), "")
+    return line if len(line) <= TOLD_CHARACTERS else f"{line[:TOLD_CHARACTERS]}..."
 
 
 def _kept(part: Path, answer: Path) -> dict[str, Any] | None:

@@ -39,9 +39,9 @@ class Item(Spec):
         return [word for word in filled if word]
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the command heeds a budget, and goes on where it stopped."""
-        return "{budget}" in self.command
+    def answers(self) -> bool:
+        """Whether the command answers with a JSON document."""
+        return "--json" in shlex.split(self.command)
 
 
 class Part(Spec):

@@ -94,10 +94,10 @@ class Call:
             self._cut(item, "overdue", ended.reason or "", at_once=had_s >= WHOLE * self.budget_s)
         elif ended.reason is not None:
             record.change(item, state="failed", kind=ended.kind, reason=ended.reason)
-        elif ended.document is None:
+        elif ended.document is None and item.answers:
             record.change(item, state="failed", kind="malformed", reason="it answered with no JSON document")
         else:
-            self._answered(item, ended.document)
+            self._answered(item, ended.document or {})
         self._tell(item, entry)
         return entry
 
