@@ -19,7 +19,9 @@ from profiler.load.engines._process import Process
 _ENTRY = "import sys; sys.stdout = open(sys.argv.pop(1), 'w', encoding='utf-8'); from search.cli import entry; entry()"
 GRACE_S = 15.0
 LOOK_S = 0.5
-TOLD_STATUSES, TOLD_CHARACTERS = (1, 2), 300
+# What a command tells a person in one line ends with these.
+TOLD = {1: "answered_no", 2: "wrong_input"}
+TOLD_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ def run(argv: Sequence[str], answer: Path, log: Path, environment: Mapping[str, 
     if status == 0:
         return Ended(document, seconds)
     fault = fault_of(f"the command ended with status {status}", log)
-    told = _last_line(log) if status in TOLD_STATUSES else ""
-    return Ended(document, seconds, fault.kind, told or fault.reason)
+    if status in TOLD:
+        return Ended(document, seconds, TOLD[status] if fault.kind == "died" else fault.kind, _last_line(log) or fault.reason)
+    return Ended(document, seconds, fault.kind, fault.reason)
 
 
 def _last_line(log: Path) -> str:

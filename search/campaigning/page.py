@@ -47,8 +47,10 @@ def _errors(found: Mapping[str, Any]) -> Iterator[str]:
         yield "No deployment was compared."
         return
     columns = ("metric", "n", "median", "mean", "p90", "bias", "aim")
-    rows = [(f"{metric} up to {BELOW:.0%} of capacity", *_figures(metric, of)) for metric, of in found["latencies"].items()]
-    rows += [(f"{metric} at {AT:.0%}", *_figures(metric, of)) for metric, of in found["rate"].items()]
+    rows = [
+        (f"{metric} up to {_percent(BELOW, '.0f')} of capacity", *_figures(metric, of)) for metric, of in found["latencies"].items()
+    ]
+    rows += [(f"{metric} at {_percent(AT, '.0f')}", *_figures(metric, of)) for metric, of in found["rate"].items()]
     yield from _table(columns, rows)
     yield ""
     yield (
@@ -57,7 +59,7 @@ def _errors(found: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from ("", "## Deployment by deployment", "")
     rows = [
-        (deployment["name"], f"{each['load']:.0%}", f"{each['rate_rps']:.4g}", metric, *_case(each, metric))
+        (deployment["name"], _percent(each["load"], ".0f"), f"{each['rate_rps']:.4g}", metric, *_case(each, metric))
         for deployment in deployments
         for each in deployment["items"]
         if not each["fault"]
@@ -69,16 +71,24 @@ def _errors(found: Mapping[str, Any]) -> Iterator[str]:
         for each in deployment["items"]:
             if each["fault"]:
                 yield ""
-                yield f"{deployment['name']} at {each['load']:.0%}: {each['fault']['kind']}, {each['fault']['reason']}"
+                yield f"{deployment['name']} at {_percent(each['load'], '.0f')}: {each['fault']['kind']}, {each['fault']['reason']}"
 
 
 def _figures(metric: str, of: Mapping[str, float]) -> tuple[str, ...]:
     aim = AIMS.get(metric, AIMS.get(metric.partition("_")[0], 0.0))
-    return (f"{of['n']:.0f}", *(f"{of[name]:.1%}" for name in ("median", "mean", "p90")), f"{of['bias']:+.1%}", f"{aim:.0%}")
+    return (
+        f"{of['n']:.0f}",
+        *(_percent(of[name]) for name in ("median", "mean", "p90")),
+        _percent(of["bias"], "+.1f"),
+        _percent(aim, ".0f"),
+    )
 
 
 def _case(each: Mapping[str, Any], metric: str) -> tuple[str, ...]:
-    return (*(_told(value_of(each[side], metric), metric) for side in ("measured", "simulated")), f"{each['errors'][metric]:+.1%}")
+    return (
+        *(_told(value_of(each[side], metric), metric) for side in ("measured", "simulated")),
+        _percent(each["errors"][metric], "+.1f"),
+    )
 
 
 def _told(value: float | None, metric: str) -> str:
@@ -93,8 +103,8 @@ def _ranks(found: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from ("", "## Do the orders agree?", "")
     rows = [
-        (f"{each['load']:.0%}", each["metric"], str(each["deployments"]), _rank(each["spearman"]), _rank(each["kendall"]),
-         f"{each['regret']:.1%}")
+        (_percent(each["load"], ".0f"), each["metric"], str(each["deployments"]), _rank(each["spearman"]), _rank(each["kendall"]),
+         _percent(each["regret"]))
         for each in told
     ]  # fmt: skip
     yield from _table(("load", "metric", "deployments", "Spearman", "Kendall", "regret"), rows)
@@ -136,6 +146,10 @@ def _setting(found: Mapping[str, Any]) -> Iterator[str]:
 def _span(each: Mapping[str, Any]) -> str:
     counts, seconds = each["sequences"], each["sequences_s"]
     return f"{seconds[0] * 1e3:.3f} ms ({counts[0]}) to {seconds[-1] * 1e3:.3f} ms ({counts[-1]})"
+
+
+def _percent(value: float, form: str = ".1f") -> str:
+    return f"{100 * value:{form}} %"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
