@@ -58,7 +58,9 @@ def validate_scenario(
     known = {each["load"] for each in items}
     missing = [Load(share, share * saturated) for share in shares if share not in known]
     loads = _fitting(missing, requests, keep.budget_s)
-    document = {**asked, "saturated_rps": saturated, "items": items}
+    # What prices each operator: a capacity from other sources than this device's own is another claim.
+    sources = {name: origin.source for name, origin in prepared.provenance.operators.items()}
+    document = {**asked, "saturated_rps": saturated, "sources": sources, "items": items}
 
     def done(run: Run) -> None:
         items.append(item(result_of(run, server.engine, deployment.device)))

@@ -10,6 +10,7 @@ from search.campaigning.summary import AT, BELOW, RATE, value_of
 # What is aimed at: the median error, and the rank correlation.
 AIMS = {"ttft": 0.10, "tpot": 0.05, RATE: 0.05}
 CASES = ("ttft_p50_s", "ttft_p99_s", "tpot_mean_s", "tpot_p99_s", RATE)
+OWN = "own"
 ABOUT = ("gpu", "cpu", "torch", "cuda", "driver")
 
 
@@ -68,6 +69,10 @@ def _errors(found: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from _table(("deployment", "load", "requests/s", "metric", "measured", "simulated", "error"), rows)
     for deployment in deployments:
+        other = sorted(name for name, source in deployment["sources"].items() if source != OWN)
+        if other:
+            yield ""
+            yield f"{deployment['name']}: simulated without a measurement on this device of {', '.join(other)}"
         for each in deployment["items"]:
             if each["fault"]:
                 yield ""

@@ -61,7 +61,8 @@ def _deployment(name: str, out: Path) -> dict[str, Any] | None:
     told = _json(out / "validations" / f"{name}.json")
     if told is None:
         return None
-    return {"name": name, **{field: told[field] for field in ("deployment", "workload", "requests", "saturated_rps", "items")}}
+    fields = ("deployment", "workload", "requests", "saturated_rps", "sources", "items")
+    return {"name": name, **{field: told[field] for field in fields}}
 
 
 def _loads(deployments: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -335,7 +335,14 @@ def test_the_summary_is_of_what_the_folder_holds(plan_file: Path, tmp_path: Path
             if number == 1
             else compared(1.0, 8.0, -0.05)
         )
-        told = {"deployment": {}, "workload": {}, "requests": 9, "saturated_rps": 1.0, "items": items}
+        told = {
+            "deployment": {},
+            "workload": {},
+            "requests": 9,
+            "saturated_rps": 1.0,
+            "sources": {"host_step": "absent", "gate": "own"},
+            "items": items,
+        }
         (out / "validations" / f"{name}.json").write_text(json.dumps(told))
     found = summarize(out)["validations"]
     assert found["latencies"]["tpot_mean_s"] == pytest.approx({"n": 4, "median": 0.15, "mean": 0.15, "p90": 0.2, "bias": 0.15})
@@ -346,4 +353,5 @@ def test_the_summary_is_of_what_the_folder_holds(plan_file: Path, tmp_path: Path
     assert len(below) == 6 and all(each["spearman"] == pytest.approx(1.0) and each["regret"] == 0 for each in below)
     text = page(summarize(out))
     assert "| tpot_mean_s up to 80 % of capacity | 4 | 15.0 % | 15.0 % | 20.0 % | +15.0 % | 5 % |" in text
+    assert "tiny-vllm_v1-32: simulated without a measurement on this device of host_step" in text
     assert "tiny-vllm_v1-32 at 100 %: died, it ended" in text and "left: operators, host" in text

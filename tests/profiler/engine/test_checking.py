@@ -30,7 +30,7 @@ def test_the_engine_is_right_on_this_processor() -> None:
 
 
 def test_graphs_are_skipped_on_a_processor_and_logits_without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("profiler.engine.checking.importlib.util.find_spec", lambda name: None)
     assert set(found("logits of llama").values()) == {("skipped", "transformers is not installed here")}
     skipped = found("graphs")
     assert len(skipped) == 3 and set(skipped.values()) == {("skipped", "a processor has no graphs")}
