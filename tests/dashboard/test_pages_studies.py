@@ -138,6 +138,13 @@ LOCAL = ("http://127.0.0.1", "data:", "blob:")
 CELL = '.ag-row[row-index="0"] .ag-cell[col-id="device"]'
 
 
+def to_grid(page: Page) -> None:
+    """Scrolls to the trials and waits for their rows, which are not laid out before they can be seen."""
+    page.wait_for_selector(CELL, state="attached")
+    page.locator(".grid").scroll_into_view_if_needed()
+    page.wait_for_selector(CELL)
+
+
 def until(page: Page, truth: str) -> None:
     """Waits until an expression holds in the page, whose policy lets nobody evaluate text within it."""
     end = time.monotonic() + PATIENCE_MS / 1000
@@ -157,7 +164,7 @@ def test_a_study_shows_answer_frontier_knobs_and_trials(address: str, visit: Cal
     page = visit(address, ".answer .sentence")
     for name in ("study-frontier", "study-shares", "study-coordinates", "study-curves"):
         drawn(page, name)
-    page.wait_for_selector(CELL)
+    to_grid(page)
     assert page.inner_text("#study-rows") == "42 trials"
     assert "infeasible" in page.inner_text("#study-rest")
 
@@ -190,7 +197,8 @@ def test_a_wrong_address_is_told_in_a_line(address: str, visit: Callable[..., Pa
 
 
 def test_a_column_sorts_in_the_database(address: str, visit: Callable[..., Page]) -> None:
-    page = visit(address, CELL)
+    page = visit(address, ".grid")
+    to_grid(page)
     page.click('.ag-header-cell[col-id="capacity_rps"] .ag-header-cell-label')
     until(
         page,
@@ -202,7 +210,8 @@ def test_a_column_sorts_in_the_database(address: str, visit: Callable[..., Page]
 
 
 def test_a_row_opens_its_trial_and_a_trial_shows_its_parts(address: str, visit: Callable[..., Page]) -> None:
-    page = visit(address, CELL)
+    page = visit(address, ".grid")
+    to_grid(page)
     page.click('.ag-row[row-index="0"] .ag-cell[col-id="device"]')
     page.wait_for_selector("#trial-bars")
     drawn(page, "trial-curve-ttft_p99_s")
