@@ -62,12 +62,19 @@ def claim(store: Store, worker: str, lease_s: float, limits: Limits | None = Non
     asked = limits or Limits()
     expire(store)
     with store.write() as session:
+        _take_turns(session, asked)
         now = clock(session)
         for priority, key in _in_turn(session, asked, now):
             job = session.scalar(_oldest(priority, key, asked, now))
-            if job is not None and not _over_quota(session, job, asked):
+            if job is not None:
                 return hand_out(session, job, worker, lease_s)
         return None
+
+
+def _take_turns(session: Session, limits: Limits) -> None:
+    """Returns when no other claim counts what a key runs: on PostgreSQL two could find room for one job each, and both take it."""
+    if limits.running_per_key is not None and session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext("trimtab claims"))))
 
 
 def _in_turn(session: Session, limits: Limits, now: datetime) -> list[tuple[int, str]]:
@@ -90,16 +97,6 @@ def _oldest(priority: int, key: str, limits: Limits, now: datetime) -> Select[Jo
 
 def _due(limits: Limits, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return Job.state == "queued", Job.not_before <= now, Job.kind.in_(limits.kinds)
-
-
-def _over_quota(session: Session, job: Job, limits: Limits) -> bool:
-    """Returns whether the job's key has all its running jobs by now: what other claims did meanwhile is seen here."""
-    if limits.running_per_key is None or job.key_id is None:
-        return False
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtext("trimtab jobs"), func.hashtext(job.key_id))))
-    running = select(func.count()).where(Job.state == "running", Job.key_id == job.key_id, Job.kind.in_(limits.kinds))
-    return (session.scalar(running) or 0) >= limits.running_per_key
 
 
 def _lives(job: Job, now: datetime) -> bool:

@@ -20,8 +20,8 @@ from db.lease import LeasedStore, LeaseLost, clock, locked
 from db.record import NewStudy
 from db.rows import FinalState, JobRow, JobState, StudyRow, row_of
 from db.session import Store
-from db.tables import Idempotency, Job, Study
-from simulator.errors import InputError, StoreError
+from db.tables import ApiKey, Idempotency, Job, Study
+from simulator.errors import InputError, OverQuota, StoreError
 
 __all__ = [
     "Beat",
@@ -69,7 +69,8 @@ def submit(
 ) -> Submitted:
     """Returns a new study and its job, both stored or neither; an `idempotency` key that was used gets what it got then.
 
-    `idempotency` is a key and the digest of what was asked under it; raises InputError when it was another.
+    `idempotency` is a key and the digest of what was asked under it; raises InputError when it was another, and OverQuota
+    when the API key `key_id` has as many jobs as it may have.
     """
     try:
         return _submitted(store, study, kind, priority, key_id, max_attempts, idempotency)
@@ -95,6 +96,7 @@ def _submitted(
             known = session.get(Idempotency, (key_id or "", key))
             if known is not None:
                 return _answered(session, known, digest)
+        _check_quota(session, key_id)
         made = record.created(session, **study)
         job = new_job(session, made.id, kind, priority, key_id, max_attempts)
         if idempotency is not None:
@@ -125,8 +127,21 @@ def resume(store: Store, study_id: str, *, priority: int = 0, key_id: str | None
         study = record.locked(session, study_id)
         if study.state in ("done", "infeasible"):
             raise InputError("study", study_id, f"a study that was cancelled or failed; this one is {study.state}")
+        _check_quota(session, key_id)
         record.moved(session, study_id, "queued")
         return row_of(JobRow, new_job(session, study_id, "search", priority, key_id, MAX_ATTEMPTS))
+
+
+def _check_quota(session: Session, key_id: str | None) -> None:
+    """Raises OverQuota when the key has all the jobs that it may have; submits of one key take turns."""
+    if key_id is None:
+        return
+    quota = session.scalar(select(ApiKey.quota).where(ApiKey.id == key_id).with_for_update())
+    if quota is None:
+        return
+    under_way = session.scalar(select(func.count()).where(Job.key_id == key_id, Job.state.in_(("queued", "running")))) or 0
+    if under_way >= quota:
+        raise OverQuota(f"the key has {under_way} studies under way, and may have {quota}; submit again when one has ended")
 
 
 def finish(store: Store, job: JobRow, state: FinalState, summary: dict[str, Any] | None = None) -> StudyRow:

@@ -21,6 +21,11 @@ SHARE_OF_MEMORY = {"cuda": 0.8, "cpu": 0.4}
 POOL = 1 << 20
 
 
+def is_here(device: Device) -> bool:
+    """Returns whether this machine has a device of a data sheet's vendor; no memory of a GPU is taken for it."""
+    return device.vendor == "cpu" or torch.cuda.is_available()
+
+
 class Machine:
     """The CPU or one GPU of this machine."""
 
@@ -39,7 +44,7 @@ class Machine:
         """Returns the device that a catalog entry describes; raises InputError when this machine has none of the vendor."""
         if device.vendor == "cpu":
             return cls("cpu", device=device)
-        if not torch.cuda.is_available():
+        if not is_here(device):
             raise InputError("--device", name, "a device of vendor cpu, since torch sees no GPU here; see docs/operator-times.md")
         return cls("cuda", device=device)
 

@@ -17,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from search import engines, keys, launches, loading, profiles, remote, serve, upkeep, validating
+from search import engines, keys, launches, loading, planning, profiles, remote, serve, upkeep, validating
+from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
 from simulator.errors import Infeasible, InputError, TrimtabError, unknown_name
@@ -31,9 +32,11 @@ app = typer.Typer(
 )
 app.add_typer(profiles.app, name="profile")
 app.add_typer(engines.app, name="engine")
+app.add_typer(campaign.app, name="campaign")
 app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
 loading.register(app)
+planning.register(app)
 serve.register(app)
 validating.register(app)
 upkeep.register(app)

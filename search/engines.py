@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.output import check_target
+from search.output import check_target, print_json
 from search.usage import Commands
 from simulator.errors import InputError
 
@@ -48,6 +48,36 @@ def serve(
         serving.Choice(model_path, random, name, _settings(knobs or []), host, port, steps),
         ready=lambda address, told: print(f"{address} serves {told}", file=sys.stderr, flush=True),
     )
+
+
+@app.command()
+def check(
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="What this machine's device is in the catalog.")],
+    only: Annotated[str, typer.Option("--only", metavar="WORDS", help="Only checks with these words in their names.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Check on this machine's device, with small random models, that the engine computes what it should."""
+    from simulator import catalog
+    from simulator.errors import Infeasible
+
+    sheet = catalog.device(device, "--device")
+    try:
+        from profiler.engine.checking import checks
+        from profiler.machine import Machine
+    except ModuleNotFoundError as error:
+        raise InputError("trimtab engine", f"no {error.name}", "an installation with it: pip install 'trimtab[engine]'") from None
+    machine, found = Machine.of(sheet, device), []
+    for each in checks(machine.kind, only):
+        found.append(each)
+        print(f"{each.state}: {each.name}, {each.told}", file=sys.stderr if as_json else sys.stdout, flush=True)
+    if not found:
+        raise InputError("--only", only, "words of a check's name, such as logits, tokens, graphs, determinism")
+    if as_json:
+        items = [{"name": each.name, "state": each.state, "told": each.told} for each in found]
+        print_json({"device": device, **machine.about(), "items": items})
+    failed = [each.name for each in found if each.state == "failed"]
+    if failed:
+        raise Infeasible(f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}")
 
 
 def _settings(knobs: list[str]) -> dict[str, Any]:

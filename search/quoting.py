@@ -20,16 +20,15 @@ import numpy as np
 
 from db.rows import StudyRow, TrialRow
 from search import objectives
+from search.curves import Curve, statistic
 from search.frontier import pareto
 from search.objectives import Interval, Objective, OperatingPoint
-from search.root import BACKLOG
 from simulator.errors import InputError
 from simulator.spec.deployment import Resolved
 from simulator.spec.metrics import Metrics
 from simulator.spec.prices import Bill, PriceBook
-from simulator.spec.slo import Bound, Slo
+from simulator.spec.slo import Slo
 
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 Document = dict[str, Any]
 
 
@@ -82,7 +81,7 @@ def quote(trial: TrialRow, terms: Terms, *, sized: bool = False) -> Quoted:
     curve = [(entry["rate_rps"], entry["metrics"]) for entry in trial.curve]
     if sized:
         return _sized(trial, curve[0], terms.slo, bill, deployment)
-    root, binding, outside = _root(trial, curve, terms)
+    root, binding, outside = Curve(curve, terms.own, trial.binding, trial.capacity_rps).end(terms.slo)
     if root is None:
         return Quoted(trial, (), (), None, binding, bill, outside)
     low, high = _relative(trial)
@@ -103,78 +102,6 @@ def _sized(trial: TrialRow, at: tuple[float, Document], slo: Slo, bill: Bill | N
         return Quoted(trial, (), (), None, broken[0].name, bill, reason)
     point = OperatingPoint(trial.number, rate, _priced(metrics, bill), deployment.gpus, None, bill.usd_per_hour if bill else None)
     return Quoted(trial, (point,), (False,), None, trial.binding, bill, None)
-
-
-def _root(trial: TrialRow, curve: Sequence[tuple[float, Document]], terms: Terms) -> tuple[float | None, str | None, str | None]:
-    """Returns the capacity, the bound that ends it, and what the curve leaves open; no capacity where nothing run keeps the Slo."""
-    roots = {bound.name: _crossing(trial, curve, bound, terms) for bound in terms.slo.bounds}
-    broken = {name: root for name, root in roots.items() if root is not None}
-    if trial.binding == BACKLOG and trial.capacity_rps is not None:
-        # Whether the backlog grows does not depend on the Slo.
-        broken[BACKLOG] = trial.capacity_rps
-    if broken:
-        name = min(broken, key=lambda each: broken[each])
-        if broken[name] <= 0:
-            return None, name, f"{name} is broken at {curve[0][0]:.4g} requests a second already, the lightest load that was run"
-        return broken[name], name, None
-    last = max(curve[-1][0], trial.capacity_rps or 0.0)
-    return (
-        last,
-        None,
-        f"no bound breaks up to {last:.4g} requests a second, the heaviest load that was run: capacity is at least that",
-    )
-
-
-def _crossing(trial: TrialRow, curve: Sequence[tuple[float, Document]], bound: Bound, terms: Terms) -> float | None:
-    """Returns the lowest rate at which a bound breaks; 0 where it is broken at the lightest load, None where it never is."""
-    known = [(rate, statistic(metrics, bound, terms.slo)) for rate, metrics in curve]
-    if trial.binding == bound.name and trial.capacity_rps is not None:
-        # There the study found that the bound is just kept.
-        others = [(rate, value) for rate, value in known if rate != trial.capacity_rps]
-        known = sorted([*others, (trial.capacity_rps, terms.own[bound.name])])
-    before: tuple[float, float] | None = None
-    for rate, value in known:
-        if value > bound.limit_s or (rate == trial.capacity_rps and trial.binding == bound.name and value >= bound.limit_s):
-            return 0.0 if before is None else _where(before, (rate, value), bound.limit_s)
-        before = (rate, value)
-    return None
-
-
-def _where(low: tuple[float, float], high: tuple[float, float], limit: float) -> float:
-    """Returns the rate between two at which the value is the limit, by the straight line of its logarithm."""
-    (left, under), (right, over) = low, high
-    if not 0 < under <= limit or math.isinf(over):
-        return left
-    share = math.log(limit / under) / math.log(over / under)
-    return left + share * (right - left)
-
-
-def statistic(metrics: Mapping[str, Any], bound: Bound, slo: Slo) -> float:
-    """Returns the value that a bound limits, in seconds: requests that were lost count as infinitely slow, and then the next
-    higher statistic that is stored stands for the one that is asked for."""
-    whose = _whose(metrics, bound, slo)
-    values = whose.get(bound.metric) or metrics[bound.metric]
-    lost, count = whose["rejected"] + (whose.get("expired") or 0), whose["requests"]
-    if bound.statistic == "mean":
-        return math.inf if lost else _number(values["mean"])
-    if not lost:
-        return _number(values[bound.statistic])
-    share = QUANTILES[bound.statistic] / (1 - lost / count) if lost < count else math.inf
-    name = next((name for name, quantile in QUANTILES.items() if quantile >= share), None)
-    return math.inf if name is None else _number(values[name])
-
-
-def _whose(metrics: Mapping[str, Any], bound: Bound, slo: Slo) -> Mapping[str, Any]:
-    """Returns the metrics of the class that a bound is about; of all requests where it is about all, or about gaps."""
-    classes: Mapping[str, Mapping[str, Any]] = metrics.get("classes") or {}
-    if bound.class_name is not None:
-        return classes.get(bound.class_name, metrics)
-    left = [name for name in classes if name not in slo.class_names]
-    return classes[left[0]] if len(left) == 1 and len(classes) > 1 and bound.metric != "itl_s" else metrics
-
-
-def _number(value: float | None) -> float:
-    return 0.0 if value is None else value
 
 
 def _relative(trial: TrialRow) -> tuple[float, float]:
@@ -231,7 +158,7 @@ def _mixed(low: Any, high: Any, share: float) -> Any:
 
 
 def frontier(quoted: Sequence[Quoted], wanted: Sequence[Objective]) -> list[tuple[Quoted, int]]:
-    """Returns the Pareto set of all points, by the first objective: each as its trial and its place among the trial's points."""
+    """Returns the points of the Pareto set, by the first objective."""
     pairs = [(place, index) for place in quoted for index in range(len(place.points))]
     rows = [[objective.value(place.points[index]) for objective in wanted] for place, index in pairs]
     if not pairs:

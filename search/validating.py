@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.layout import Column, show
-from search.output import console, print_json
+from search.output import check_target, console, print_json
 from search.usage import DEFAULT_DB
 from simulator.errors import InputError, Unmeasured
 
@@ -53,6 +53,13 @@ def validate(
     again: Annotated[bool, typer.Option("--again", help="Try faulted runs anew.")] = False,
     logs: Annotated[Path, typer.Option("--logs", metavar="DIR", help="Where the servers' logs go.")] = Path("validation-logs"),
     ready: Annotated[float | None, typer.Option("--ready", metavar="S", help="Seconds a server may take to be ready.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="FILE.json", help="Of a scenario: where loads are kept as they end.")
+    ] = None,
+    budget_s: Annotated[
+        float | None, typer.Option("--budget-s", metavar="S", help="Of a scenario: begin only loads that end in time.")
+    ] = None,
+    here: Annotated[bool, typer.Option("--here", help="On this machine's own GPUs, without Ray.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
     db: Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored.")] = DEFAULT_DB,
 ) -> None:
@@ -62,6 +69,10 @@ def validate(
         raise InputError(
             "--top" if top < 1 else "--requests", min(top, requests), "a whole number from 1" if top < 1 else "2 or more"
         )
+    if budget_s is not None and budget_s <= 0:
+        raise InputError("--budget-s", budget_s, "a number above 0")
+    if keep is not None:
+        check_target(keep, "--keep")
     from profiler.load import engines
     from search.validation import Server
 
@@ -70,9 +81,12 @@ def validate(
     engines.engine(engine, "--engine")
     if engine == "openai" and url is None:
         raise InputError("--url", None, "the address of a server that runs, such as http://127.0.0.1:8000")
-    server = Server(engine, logs, url, weights, ready)
+    server = Server(engine, logs, url, weights, ready, here)
     if Path(what).suffix in (".yaml", ".yml"):
-        document = _scenario(Path(what), server, shares, requests)
+        document = _scenario(Path(what), server, shares, requests, keep, again, budget_s)
+    elif keep is not None or budget_s is not None:
+        given = "--keep" if keep else "--budget-s"
+        raise InputError(given, str(keep or budget_s), "a SCENARIO.yaml; studies keep their runs in the store")
     else:
         document = _study(what, server, shares, requests, db, top, device, again, fit)
     if as_json:
@@ -116,11 +130,13 @@ def _study(
     return document
 
 
-def _scenario(path: Path, server: Server, shares: Sequence[float], requests: int) -> dict[str, Any]:
-    from search.validate_one import validate_scenario
+def _scenario(
+    path: Path, server: Server, shares: Sequence[float], requests: int, keep: Path | None, again: bool, budget_s: float | None
+) -> dict[str, Any]:
+    from search.validate_one import Keep, validate_scenario
     from simulator import scenario
 
-    return validate_scenario(scenario.read(path), server, shares, requests)
+    return validate_scenario(scenario.read(path), server, shares, requests, Keep(keep, again, budget_s))
 
 
 def _tell(trial: int, row: ValidationRow) -> None:

@@ -39,13 +39,17 @@ Tell = Callable[[int, ValidationRow], None]
 
 @dataclass(frozen=True)
 class Server:
-    """The engine by name, a URL where it runs already, the weights (None: random or by the model's name), and where logs go."""
+    """The engine by name, a URL where it runs already, the weights (None: random or by the model's name), and where logs go.
+
+    `here`: on this machine's own GPUs, without Ray.
+    """
 
     engine: str
     folder: Path
     url: str | None = None
     weights: str | None = None
     ready_s: float | None = None
+    here: bool = False
 
 
 def finalists(trials: Sequence[TrialRow], points: Sequence[TrialPoint], top: int, device: str | None = None) -> list[TrialRow]:
@@ -143,7 +147,7 @@ def job_of(prepared: Prepared, workload: Workload, server: Server, loads: Sequen
 
 def run_job(job: Job, deployment: Resolved, server: Server, keep: Callable[[Run], None]) -> None:
     """Runs a job where its GPUs are, and gives every run to `keep`, as soon as it can."""
-    place = placement.place_of(deployment, server.engine)
+    place = placement.Place() if server.here else placement.place_of(deployment, server.engine)
     if place.here:
         measure(job, keep)
         return

@@ -4,6 +4,7 @@ TrimtabError
 ├── InputError    the request is wrong: names the field, the value and what is allowed (exit status 2, HTTP 422)
 ├── Infeasible    the request is right and the answer is "no" (exit status 1)
 ├── Unmeasured    a real server could not be measured, or not well enough to report it (exit status 1)
+├── OverQuota     an API key has all the studies under way that it may have (HTTP 429)
 └── StoreError    the store could not be written or read: full disk, lock; what was stored before is kept (HTTP 503)
 """
 
@@ -47,6 +48,10 @@ class Infeasible(TrimtabError):
 
 class Unmeasured(TrimtabError):
     """A measurement of a real server that failed or may not be reported, with the reason in one line."""
+
+
+class OverQuota(TrimtabError):
+    """A submit by an API key that has as many studies under way as it may have."""
 
 
 class StoreError(TrimtabError):

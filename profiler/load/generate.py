@@ -150,6 +150,13 @@ class _Run:
 
 
 async def _measure(run: _Run) -> Measured:
+    # Before the first request is due, since a whole collection takes longer than a request may be late.
+    with _no_collections():
+        return await _sent(run)
+
+
+async def _sent(run: _Run) -> Measured:
+    """Returns what came of all requests, each of which is sent when it is due."""
     traffic = run.traffic
     followers: dict[int, list[int]] = {}
     for request, leader in enumerate(traffic.after.tolist()):
@@ -169,13 +176,11 @@ async def _measure(run: _Run) -> Measured:
         for follower in followers.get(request, ()):
             tasks.create_task(one(follower, reply.end_s + float(traffic.think_s[follower])))
 
-    async with Watch() as watch:
-        with _no_collections():
-            async with asyncio.TaskGroup() as tasks:
-                for request in followers.get(-1, ()):
-                    # A request is built shortly before it is due, so that memory holds no more than are in flight.
-                    await asyncio.sleep(max(start + run.arrival_s[request] - LEAD_S - time.perf_counter(), 0))
-                    tasks.create_task(one(request, start + run.arrival_s[request]))
+    async with Watch() as watch, asyncio.TaskGroup() as tasks:
+        for request in followers.get(-1, ()):
+            # A request is built shortly before it is due, so that memory holds no more than are in flight.
+            await asyncio.sleep(max(start + run.arrival_s[request] - LEAD_S - time.perf_counter(), 0))
+            tasks.create_task(one(request, start + run.arrival_s[request]))
     assert all(reply is not None for reply in replies), "every request follows one that ended"
     told = [reply for reply in replies if reply is not None]
     late_s = np.array([reply.sent_s - reply.due_s for reply in told])

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from simulator.errors import MISSING, Infeasible, InputError, StoreError
+from simulator.errors import MISSING, Infeasible, InputError, OverQuota, StoreError
 from simulator.spec.base import complaint
 
 MEDIA_TYPE = "application/problem+json"
@@ -156,12 +156,13 @@ def register(app: FastAPI) -> None:
     """Has the application answer every error with problem details."""
     app.add_exception_handler(InputError, _wrong_input)
     app.add_exception_handler(Infeasible, _infeasible)
+    app.add_exception_handler(OverQuota, _over_quota)
     app.add_exception_handler(StoreError, _store_failed)
     app.add_exception_handler(Invalid, _invalid)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(StarletteHTTPException, _http)
-    app.add_exception_handler(Exception, _failed)
+    app.add_exception_handler(Exception, failed)
 
 
 async def _wrong_input(request: Request, error: Exception) -> Response:
@@ -176,6 +177,10 @@ NOT_FOUND = frozenset({"study", "trial", "KIND", "NAME"})
 
 async def _infeasible(request: Request, error: Exception) -> Response:
     return problem(request, 422, str(error), kind="infeasible")
+
+
+async def _over_quota(request: Request, error: Exception) -> Response:
+    return problem(request, 429, str(error))
 
 
 async def _store_failed(request: Request, error: Exception) -> Response:
@@ -217,7 +222,7 @@ async def _http(request: Request, error: Exception) -> Response:
     return problem(request, error.status_code, detail, headers=headers)
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def failed(request: Request, error: Exception) -> Response:
     """Returns 500 and nothing of what failed, which the log has."""
     logging.getLogger("trimtab.api").error("failed", exc_info=error, extra={"path": request.url.path})
     return problem(request, 500)

@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from search.api.access import EVERYBODY, UNKNOWN, Access, Caller, identified, session_token, shown_key
-from search.api.errors import Refused, problem
+from search.api.errors import Refused, failed, problem
 from simulator.errors import StoreError
 
 OPEN = frozenset({"/login", "/logout", "/healthz", "/readyz"})
@@ -86,7 +86,24 @@ class Guard:
         except StoreError:
             await _refuse(Refused(503, "the store cannot be read or written now"), connection, receive, guarded)
             return
-        await self.app(scope, receive, guarded)
+        await self._answered(scope, receive, guarded)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Has the application answer; what fails in it is answered here, where every answer gets its headers."""
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except Exception as error:
+            if scope["type"] == "http" and not begun:
+                response = await failed(Request(scope), error)
+                await response(scope, receive, send)
+            raise
 
     async def _caller(self, connection: HTTPConnection) -> Caller | None:
         address = address_of(connection)

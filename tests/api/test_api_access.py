@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
+from dashboard.example import REQUEST as EXAMPLE
 from db import keys
 from db.session import Store, open_store
 from db.tables import ApiKey
@@ -243,3 +244,28 @@ def test_a_name_that_is_a_path_opens_nothing(start: Start, store: Store, name: s
         answer = client.get(place + name, headers=_bearer(secret))
         assert answer.status_code in (404, 405, 422), f"{place}{name}: {answer.status_code}"
         assert "root:" not in answer.text
+
+
+def test_what_fails_inside_is_told_with_the_same_headers_and_nothing_more(start: Start) -> None:
+    app = application("unused.db", access=Access(on=False))
+
+    @app.get("/breaks")
+    def breaks() -> None:
+        raise RuntimeError("a secret of the server")
+
+    # The route that refuses what is not there stands before it.
+    app.router.routes.insert(0, app.router.routes.pop())
+    answer = start(app=app, base="http://127.0.0.1").get("/breaks")
+    assert answer.status_code == 500 and answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff" and "content-security-policy" in answer.headers
+
+
+def test_a_key_with_its_quota_of_studies_is_told_to_wait(start: Start, store: Store) -> None:
+    _, secret = keys.create(store, "ci", ["submit"], quota=1)
+    client = start(Access(on=True))
+    document = {**EXAMPLE, "name": "first"}
+    assert client.post("/api/v1/studies", json=document, headers=_bearer(secret)).status_code == 202
+    refused = client.post("/api/v1/studies", json={**document, "name": "second"}, headers=_bearer(secret))
+    assert refused.status_code == 429 and "may have 1" in refused.json()["detail"]
+    assert int(refused.headers["retry-after"]) > 0

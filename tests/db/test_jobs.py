@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from db import events, jobs, queries, record
+from db import events, jobs, keys, queries, record
 from db.jobs import LeasedStore, LeaseLost, Limits, NewStudy, Submitted
 from db.rows import JobRow, TrialResult
 from db.session import Store, open_store
-from simulator.errors import InputError, StoreError
+from simulator.errors import InputError, OverQuota, StoreError
 
 Make = Callable[..., Any]
 
@@ -116,6 +116,21 @@ def test_a_key_runs_no_more_jobs_than_its_quota(store: Store) -> None:
     assert jobs.claim(store, "w", 60.0, limits) is None
     jobs.finish(store, held[0], "done")
     assert claimed(store, limits=limits).key_id == "a"
+
+
+def test_a_key_has_no_more_studies_under_way_than_its_quota(store: Store) -> None:
+    key, _ = keys.create(store, "ci", ["submit"], quota=2)
+    free, _ = keys.create(store, "people", ["submit"])
+    first = submitted(store, key_id=key.id)
+    submitted(store, key_id=key.id)
+    with pytest.raises(OverQuota, match="2 studies under way"):
+        submitted(store, key_id=key.id)
+    for _ in range(3):
+        submitted(store, key_id=free.id)
+    jobs.request_cancel(store, first.study.id)
+    assert submitted(store, key_id=key.id).job.state == "queued"
+    with pytest.raises(OverQuota):
+        jobs.resume(store, first.study.id, key_id=key.id)
 
 
 def test_workers_that_claim_at_once_get_different_jobs_and_keep_the_quota(store: Store) -> None:

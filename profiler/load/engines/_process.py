@@ -51,11 +51,17 @@ class Process:
         """The process above all of the server's."""
         return self._sentry.pid
 
+    def status(self, wait_s: float = 0.0) -> int | None:
+        """Returns the exit status, 128 and the number for a signal, None while it runs; its end is waited for so long."""
+        try:
+            return self._sentry.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return None
+
     def fault(self, wait_s: float = 0.0) -> EngineFault | None:
         """Returns why the server has ended, None while it runs; its end is looked out for so many seconds."""
-        try:
-            status = self._sentry.wait(wait_s)
-        except subprocess.TimeoutExpired:
+        status = self.status(wait_s)
+        if status is None:
             return None
         if status == _guard.CANNOT_RUN:
             return NotStarted(last_lines(self.log, 1) or "the program could not be run", self.log)
