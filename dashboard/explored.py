@@ -24,7 +24,7 @@ from simulator.spec.prices import PriceBook
 from simulator.spec.slo import Slo
 
 # What a browser draws at once, and what is quoted while a slider is let go.
-MOST_MEMBERS, MOST_BEATEN, MOST_QUOTED = 300, 200, 80
+MOST_MEMBERS, MOST_BEATEN, MOST_QUOTED = 300, 120, 40
 RATE = Axis("rate_rps", "Arrival rate (requests per second)", "requests per second", False)
 FLEET = Axis("fleet_gpus", "GPUs of the fleet", "GPUs", True)
 FIXED = ("trial", "place", "tied", "on_frontier", "hover")

@@ -114,21 +114,15 @@ def frontier(store: Store, study_id: str, most: int) -> list[TrialPoint]:
 
 
 def beaten(store: Store, study_id: str, most: int) -> list[TrialPoint]:
-    """Returns points off the frontier of at most `most` trials, evenly chosen, without the rest of their Metrics than `slo_met`."""
+    """Returns points off the frontier of at most `most` trials, evenly chosen, without their Metrics."""
     done = [Trial.study_id == study_id, Trial.state == "done"]
     with store.read() as session:
         every = _every(session.scalar(_count(study_id)) or 0, most)
         query = select(Trial).where(*done, *every).options(load_only(*(getattr(Trial, name) for name in _LIGHT)))
         trials = {trial.id: _light(trial) for trial in session.scalars(query)}
         plain = [getattr(Point, name) for name in PointRow.__dataclass_fields__ if name != "metrics"]
-        points = select(*plain, Point.metrics["slo_met"].as_boolean().label("slo_met"))
-        points = points.where(Point.trial_id.in_(trials), Point.on_frontier.is_(False))
-        found = []
-        for row in session.execute(points):
-            values = dict(row._mapping)
-            met = values.pop("slo_met")
-            found.append(TrialPoint(PointRow(**values, metrics={"slo_met": met}), trials[row.trial_id]))
-        return found
+        points = select(*plain).where(Point.trial_id.in_(trials), Point.on_frontier.is_(False))
+        return [TrialPoint(PointRow(**row._mapping, metrics={}), trials[row.trial_id]) for row in session.execute(points)]
 
 
 def contenders(store: Store, study_id: str, objective: str, ascending: bool, most: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from db import queries, record
-from db.rows import PointResult, TrialResult
+from db.rows import PointResult, TrialResult, TrialRow
 from db.session import open_store
 
 if TYPE_CHECKING:
@@ -52,6 +52,16 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+def scored(trial: TrialRow) -> TrialResult:
+    """Returns a trial with the Metrics and the objectives at its capacity, as a search stores them."""
+    values = {each.name: getattr(trial, each.name) for each in fields(TrialResult)}
+    at = next((item["metrics"] for item in trial.curve if item["rate_rps"] == trial.capacity_rps), None)
+    if at is not None:
+        price = "usd_per_million_output_tokens"
+        values |= {"metrics": at, "objectives": {price: at[price], "ttft_p99_s": at["ttft_s"]["p99"]}}
+    return TrialResult(**values)
+
+
 def keep(path: Path, stored: Stored) -> str:
     """Writes a study with its trials and points to a new store, and returns its id."""
     with open_store(path) as store:
@@ -65,7 +75,7 @@ def keep(path: Path, stored: Stored) -> str:
             kernel_digest="k",
         )
         for trial in stored.trials:
-            plain = TrialResult(**{each.name: getattr(trial, each.name) for each in fields(TrialResult)})
+            plain = scored(trial)
             own = [item.point for item in stored.points if item.trial.id == trial.id]
             points = [PointResult(**{each.name: getattr(point, each.name) for each in fields(PointResult)}) for point in own]
             record.upsert_trial(store, study.id, plain, points)
@@ -125,6 +135,24 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 LOCAL = ("http://127.0.0.1", "data:", "blob:")
 
 
+CELL = '.ag-row[row-index="0"] .ag-cell[col-id="device"]'
+
+
+def to_grid(page: Page) -> None:
+    """Scrolls to the trials and waits for their rows, which are not laid out before they can be seen."""
+    page.wait_for_selector(CELL, state="attached")
+    page.locator(".grid").scroll_into_view_if_needed()
+    page.wait_for_selector(CELL)
+
+
+def until(page: Page, truth: str) -> None:
+    """Waits until an expression holds in the page, whose policy lets nobody evaluate text within it."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(truth):
+        assert time.monotonic() < end, truth
+        page.wait_for_timeout(100)
+
+
 def drawn(page: Page, name: str) -> str:
     """Returns the selector of a chart that has been drawn."""
     selector = f'.dash-graph[id*="{name}"] .main-svg'
@@ -136,7 +164,7 @@ def test_a_study_shows_answer_frontier_knobs_and_trials(address: str, visit: Cal
     page = visit(address, ".answer .sentence")
     for name in ("study-frontier", "study-shares", "study-coordinates", "study-curves"):
         drawn(page, name)
-    page.wait_for_selector(".ag-row")
+    to_grid(page)
     assert page.inner_text("#study-rows") == "42 trials"
     assert "infeasible" in page.inner_text("#study-rest")
 
@@ -149,9 +177,9 @@ def test_a_tighter_slo_moves_the_frontier_and_the_address(address: str, visit: C
     handle.focus()
     for _ in range(8):
         handle.press("ArrowLeft")
-    page.wait_for_function("document.querySelector('#study-told').innerText.startsWith('From the stored curves')")
+    until(page, "document.querySelector('#study-told').innerText.startsWith('From the stored curves')")
     assert page.inner_text("#study-told") != before
-    page.wait_for_function("location.search.includes('slo.')")
+    until(page, "location.search.includes('slo.')")
     again = visit(page.url, "#study-told")
     assert again.inner_text("#study-told") == page.inner_text("#study-told")
 
@@ -159,9 +187,7 @@ def test_a_tighter_slo_moves_the_frontier_and_the_address(address: str, visit: C
 def test_the_address_chooses_axes_and_colour(address: str, visit: Callable[..., Page]) -> None:
     page = visit(f"{address}?x=rate_rps&y=ttft_p99_s&color=max_num_batched_tokens&yscale=log", "#study-told")
     drawn(page, "study-frontier")
-    page.wait_for_function(
-        "document.querySelector('.xtitle') && document.querySelector('.xtitle').textContent.includes('Arrival rate')"
-    )
+    until(page, "document.querySelector('.xtitle') && document.querySelector('.xtitle').textContent.includes('Arrival rate')")
 
 
 def test_a_wrong_address_is_told_in_a_line(address: str, visit: Callable[..., Page]) -> None:
@@ -171,18 +197,21 @@ def test_a_wrong_address_is_told_in_a_line(address: str, visit: Callable[..., Pa
 
 
 def test_a_column_sorts_in_the_database(address: str, visit: Callable[..., Page]) -> None:
-    page = visit(address, ".ag-row")
+    page = visit(address, ".grid")
+    to_grid(page)
     page.click('.ag-header-cell[col-id="capacity_rps"] .ag-header-cell-label')
-    page.wait_for_function(
+    until(
+        page,
         "(() => { const cells = [...document.querySelectorAll('.ag-row .ag-cell[col-id=capacity_rps]')]"
         ".map((cell) => [Number(cell.closest('.ag-row').getAttribute('row-index')), parseFloat(cell.innerText)])"
         ".sort((a, b) => a[0] - b[0]).map((pair) => pair[1]); return cells.length > 3"
-        " && cells.every((value, i) => !i || value >= cells[i - 1]) && cells[0] < cells[cells.length - 1]; })()"
+        " && cells.every((value, i) => !i || value >= cells[i - 1]) && cells[0] < cells[cells.length - 1]; })()",
     )
 
 
 def test_a_row_opens_its_trial_and_a_trial_shows_its_parts(address: str, visit: Callable[..., Page]) -> None:
-    page = visit(address, ".ag-row")
+    page = visit(address, ".grid")
+    to_grid(page)
     page.click('.ag-row[row-index="0"] .ag-cell[col-id="device"]')
     page.wait_for_selector("#trial-bars")
     drawn(page, "trial-curve-ttft_p99_s")
@@ -208,7 +237,7 @@ def test_trials_are_compared_with_what_differs_marked(address: str, visit: Calla
     assert "device" in marked and "model" not in marked
     page.fill("#compare-more", f"{study}/7")
     page.click("#compare-add")
-    page.wait_for_function("document.querySelectorAll('.compared')[0].querySelectorAll('thead th').length === 4")
+    until(page, "document.querySelectorAll('.compared')[0].querySelectorAll('thead th').length === 4")
     page.fill("#compare-more", "nothing/7")
     page.click("#compare-add")
     page.wait_for_selector("#compare-said .warning")
