@@ -41,13 +41,19 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
     app.layout = _shell()
     _route(app, store)
     # Colours are swapped in the browser, which knows whether its reader likes it dark.
-    figure = Output({"graph": MATCH}, "figure"), Input({"figure": MATCH}, "data"), Input("dark", "data")
+    figure = (
+        Output({"chart": MATCH, "part": "graph"}, "figure"),
+        Input({"chart": MATCH, "part": "figure"}, "data"),
+        Input("dark", "data"),
+    )
     _in_browser(app, "themed", *figure)
     _in_browser(app, "dark", Output("dark", "data"), Input("theme", "n_clicks"), State("dark", "data"))
     _in_browser(app, "titled", Output("page", "title"), Input("page", "children"))
     for page in pages.all_pages():
         if hasattr(page, "register"):
             page.register(app, store)
+    # Otherwise the first request does this, and what is answered meanwhile has neither styles nor callbacks.
+    app._setup_server()  # type: ignore[no-untyped-call]
     return app
 
 

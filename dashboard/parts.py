@@ -68,13 +68,18 @@ def badge(text: str, kind: str = "") -> html.Span:
 def chart(name: str, drawing: go.Figure, alt: str) -> html.Div:
     """Returns a figure under a name of its own on the page; its colours follow the reader's choice of light or dark.
 
-    A callback that changes it writes `{"figure": name}`'s data.
+    A callback that changes it writes the data of `held(name)`.
     """
     height = {"height": f"{int(drawing.layout.height or 400)}px"}
     config: Any = CONFIG
-    graph = dcc.Graph(id={"graph": name}, config=config, style=height, responsive=True)
-    held = dcc.Store(id={"figure": name}, data=figure_json(drawing))
-    return html.Div([held, html.Div(graph, role="figure", **aria(label=alt))], className="chart")
+    graph = dcc.Graph(id={"chart": name, "part": "graph"}, config=config, style=height, responsive=True)
+    store = dcc.Store(id=held(name), data=figure_json(drawing))
+    return html.Div([store, html.Div(graph, role="figure", **aria(label=alt))], className="chart")
+
+
+def held(name: str) -> dict[str, str]:
+    """Returns the id of what holds a chart's figure in the light colours."""
+    return {"chart": name, "part": "figure"}
 
 
 def figure_json(drawing: go.Figure) -> dict[str, Any]:

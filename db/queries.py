@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Label, RowMapping, Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from db.rows import PointRow, StudyLine, StudyRow, StudyState, TrialPoint, TrialRow, TrialState, row_of
@@ -13,7 +15,10 @@ from db.session import Store
 from db.tables import Point, Study, Trial
 from simulator.errors import InputError
 
+Row = TypeVar("Row")
 RECENT = 5
+# What a list does not show of a point or a trial, and what nearly all of its bytes are.
+_LONG = frozenset({"metrics", "curve", "memory", "provenance"})
 # A point without a rank comes after all that have one; databases disagree on where they sort it by themselves.
 _BY_RANK = (Point.rank.is_(None), Point.rank, Point.id)
 
@@ -31,7 +36,7 @@ def studies(store: Store, limit: int = 50, after: str | None = None, state: Stud
 
 
 def lines(store: Store, rows: list[StudyRow]) -> list[StudyLine]:
-    """Returns the studies as a list shows them, in their order."""
+    """Returns the studies as a list shows them, in their order; of a best point's metrics, curve and provenance nothing is read."""
     with store.read() as session:
         return _lines(session, rows)
 
@@ -127,14 +132,11 @@ def _listed(found: Iterable[Study]) -> str:
 
 
 def _points(session: Session, *conditions: ColumnElement[bool]) -> list[TrialPoint]:
-    query = select(Point, Trial).join(Trial, Trial.id == Point.trial_id).where(*conditions).order_by(*_BY_RANK)
-    shared: dict[int, TrialRow] = {}
-    found = []
-    for point, trial in session.execute(query):
-        if trial.id not in shared:
-            shared[trial.id] = row_of(TrialRow, trial)
-        found.append(TrialPoint(row_of(PointRow, point), shared[trial.id]))
-    return found
+    found = [row_of(PointRow, point) for point in session.scalars(select(Point).where(*conditions).order_by(*_BY_RANK))]
+    # Each trial once, however many points it has: a trial's curve is a hundred times as long as a point's row.
+    theirs = select(Trial).where(Trial.id.in_(select(Point.trial_id).where(*conditions)))
+    shared = {trial.id: row_of(TrialRow, trial) for trial in session.scalars(theirs)}
+    return [TrialPoint(point, shared[point.trial_id]) for point in found]
 
 
 def _trial_counts(session: Session, ids: list[str]) -> dict[str, dict[TrialState, int]]:
@@ -149,4 +151,22 @@ def _best_points(session: Session, ids: list[str]) -> dict[str, TrialPoint]:
     place = func.row_number().over(partition_by=Point.study_id, order_by=_BY_RANK).label("place")
     ranked = select(Point.id, place).where(Point.study_id.in_(ids), Point.on_frontier.is_(True)).subquery()
     first = select(ranked.c.id).where(ranked.c.place == 1)
-    return {item.point.study_id: item for item in _points(session, Point.id.in_(first))}
+    shown = (*_named(Point, PointRow, _LONG), *_named(Trial, TrialRow, _LONG))
+    query = select(*shown).join(Trial, Trial.id == Point.trial_id).where(Point.id.in_(first))
+    found = {}
+    for row in session.execute(query).mappings():
+        point, trial = _without(PointRow, "point", row, metrics={}), _without(TrialRow, "trial", row, metrics=None)
+        found[point.study_id] = TrialPoint(point, trial)
+    return found
+
+
+def _named(table: type[Point | Trial], row: type[PointRow | TrialRow], left_out: frozenset[str]) -> list[Label[Any]]:
+    """Returns the columns of a row's fields under names that tell points and trials apart."""
+    kind = "point" if table is Point else "trial"
+    return [getattr(table, each.name).label(f"{kind}_{each.name}") for each in fields(row) if each.name not in left_out]
+
+
+def _without(cls: type[Row], kind: str, row: RowMapping, **rest: Any) -> Row:
+    """Returns a row whose long columns were not read: `rest` stands for those that have no default."""
+    begin = f"{kind}_"
+    return cls(**{name.removeprefix(begin): value for name, value in row.items() if name.startswith(begin)}, **rest)

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from search import engines, keys, launches, loading, profiles, remote, serve, upkeep, validating
+from search import engines, keys, launches, loading, planning, profiles, remote, serve, upkeep, validating
 from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
@@ -36,6 +36,7 @@ app.add_typer(campaign.app, name="campaign")
 app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
 loading.register(app)
+planning.register(app)
 serve.register(app)
 validating.register(app)
 upkeep.register(app)

@@ -38,6 +38,11 @@ class Content:
         """Returns the ids of one request, int64[its blocks]."""
         return self.ids[self.starts[request] : self.starts[request + 1]]
 
+    def between(self, first: int, last: int) -> Content:
+        """Returns the content of the requests from `first` to before `last`."""
+        starts = self.starts[first : last + 1]
+        return Content(self.ids[starts[0] : starts[-1]], starts - starts[0], self.block_tokens, self.outputs)
+
     def blocks(self, prompt_tokens: Ints, output_tokens: Ints, block_size: int) -> Content:
         """Returns the ids of the blocks of `block_size` tokens that prompt and output of each request fill.
 
@@ -81,6 +86,10 @@ class Texts:
     group: Ints
     shared_tokens: Ints
     text: Ints
+
+    def between(self, first: int, last: int) -> Texts:
+        """Returns what the requests from `first` to before `last` are made of."""
+        return Texts(self.group[first:last], self.shared_tokens[first:last], self.text[first:last])
 
     def blocks(self, prompt_tokens: Ints, output_tokens: Ints, block_size: int) -> Content:
         """Returns the ids of the blocks of `block_size` tokens that prompt and output of each request fill."""

@@ -92,6 +92,24 @@ class Traffic:
             raise InputError("workload.rate_rps", rate_rps, "none with users, who send the next request when the last one is done")
         return self.arrival_s * (self.rate_rps / rate_rps)
 
+    def between(self, first: int, last: int, start_s: float, span_s: float) -> Traffic:
+        """Returns the requests from `first` to before `last` as traffic of `span_s` seconds that begins at `start_s`.
+
+        What they follow must be among them: sessions of a trace do not follow one another, its clock being recorded.
+        """
+        rows = slice(first, last)
+        arrays = (
+            "prompt_tokens", "output_tokens", "priority", "class_of", "session", "think_s", "cancel_after_s", "expires", "row",
+        )  # fmt: skip
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in arrays},
+            arrival_s=self.arrival_s[rows] - start_s,
+            after=np.where(self.after[rows] < 0, -1, self.after[rows] - first),
+            content=None if self.content is None else self.content.between(first, last),
+            rate_rps=(last - first) / span_s,
+        )
+
     def content_for(self, block_size: int) -> Content | None:
         """Returns the blocks of `block_size` tokens of all requests; None where no two have any in common.
 

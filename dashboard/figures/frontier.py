@@ -28,7 +28,7 @@ def figure(frame: pd.DataFrame, x: Axis, y: Axis, palette: Mapping[str, str]) ->
     _style(drawing, shown, x, y)
     _limits(drawing, x, y)
     _faint(drawing, shown, x, y)
-    _staircase(drawing, front, x, y)
+    staircase(drawing, front, x, y)
     _members(drawing, shown, x, y)
     _rings(drawing, shown, x, y)
     _best(drawing, front, x, y)
@@ -79,7 +79,7 @@ def _faint(drawing: go.Figure, shown: pd.DataFrame, x: Axis, y: Axis) -> None:
         )
 
 
-def _staircase(drawing: go.Figure, front: pd.DataFrame, x: Axis, y: Axis) -> None:
+def staircase(drawing: go.Figure, front: pd.DataFrame, x: Axis, y: Axis) -> None:
     """Joins the points that no other beats in these two objectives; with more objectives that is a part of the frontier."""
     directions: list[Direction] = ["minimize" if axis.minimize else "maximize" for axis in (x, y)]
     member = pareto(front[[x.name, y.name]].to_numpy(dtype=float), directions)

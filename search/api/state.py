@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -34,6 +36,29 @@ class Limits:
     at_once: int = 2
 
 
+class Kept:
+    """Answers that stay the same, as bytes: those asked for last, up to a number of bytes in all."""
+
+    def __init__(self, most_bytes: int = 64 * 2**20) -> None:
+        self._found: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._left, self._lock = most_bytes, threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], bytes | memoryview]) -> bytes:
+        """Returns the answer under `key`, made where it is not known."""
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+                return self._found[key]
+        made = bytes(make())
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = made
+                self._left -= len(made)
+            while self._left < 0 and self._found:
+                self._left += len(self._found.popitem(last=False)[1])
+        return made
+
+
 @dataclass(frozen=True)
 class Service:
     """The open store and what else a route needs, one for the application's life."""
@@ -42,6 +67,7 @@ class Service:
     db: str
     limits: Limits
     bounded: Bounded
+    kept: Kept = field(default_factory=Kept)
 
 
 def service(request: Request) -> Service:

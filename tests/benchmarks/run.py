@@ -1,6 +1,6 @@
 """Measures speed on this machine and writes build/bench.json: `python -m tests.benchmarks.run`, about ten minutes.
 
-Names after the command measure those parts alone: speed, features, shell, vidur, fidelity, study.
+Names after the command measure those parts alone: speed, features, shell, vidur, fidelity, study, service.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simulator.cli import warm_up
-from tests.benchmarks import features, fidelity, shell, speed, study, vidur_speed
+from tests.benchmarks import features, fidelity, service, shell, speed, study, vidur_speed
 from tests.benchmarks.entry import Entry, load_average, machine
 
 PARTS: dict[str, Callable[[], Iterator[Entry]]] = {
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[], Iterator[Entry]]] = {
     "vidur": vidur_speed.entries,
     "fidelity": fidelity.entries,
     "study": study.entries,
+    "service": service.entries,
 }
 OUT = Path("build/bench.json")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -52,7 +53,10 @@ def test_a_line_counts_trials_and_shows_the_first_of_the_frontier(store: Store, 
     assert newest.best is not None and (newest.best.trial.key, newest.best.point.rate_rps) == ("b", 4.0)
     assert (oldest.study, oldest.trials, oldest.best) == (empty, {}, None)
     assert [item.point.rate_rps for item in queries.frontier(store, full.id)] == [4.0, 2.0, 3.0]
-    assert newest.best == queries.frontier(store, full.id)[0]
+    first = queries.frontier(store, full.id)[0]
+    # What a list does not show is not read: it is nearly all of a point's and a trial's bytes.
+    trial = replace(first.trial, curve=[], provenance={}, memory=None, metrics=None)
+    assert newest.best == replace(first, point=replace(first.point, metrics={}), trial=trial)
     assert [item.point.rate_rps for item in queries.points(store, full.id)] == [1.0, 4.0, 2.0, 3.0]
 
 

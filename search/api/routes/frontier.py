@@ -6,6 +6,8 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from db import queries
+from db.rows import StudyRow
+from db.session import Store
 from search import documents
 from search.api import models
 from search.api.access import require
@@ -13,6 +15,7 @@ from search.api.errors import documented
 from search.api.state import Opened, StudyPath, answer
 
 router = APIRouter(tags=["studies"])
+ENDED = ("done", "infeasible")
 
 
 @router.get(
@@ -24,5 +27,12 @@ router = APIRouter(tags=["studies"])
 def frontier(study: StudyPath, service: Opened) -> Response:
     """The frontier of a study: the document of `trimtab frontier --json`."""
     row = queries.study(service.store, study)
-    points = queries.frontier(service.store, row.id)
-    return answer(documents.frontier(row, points, queries.trial_counts(service.store, row.id)))
+    # A study that has ended stays as it is until it is run again, and then it ends at another time.
+    if row.state not in ENDED or row.finished_at is None:
+        return answer(_document(service.store, row))
+    found = service.kept.get((row.id, row.finished_at), lambda: answer(_document(service.store, row)).body)
+    return Response(found, media_type="application/json")
+
+
+def _document(store: Store, row: StudyRow) -> documents.Document:
+    return documents.frontier(row, queries.frontier(store, row.id), queries.trial_counts(store, row.id))
