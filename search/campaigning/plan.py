@@ -25,13 +25,14 @@ class Item(Spec):
     """A command: `{device}`, `{out}`, `{budget}` and `{again}` in it are filled in.
 
     `seconds` have to be left for it to be begun. A command with `{budget}` tells in its document whether it has `finished`,
-    and is called again until it has, or for `at_most_s` in all.
+    and is called again until it has, or for `at_most_s` in all. `anew`: it is run again after whatever else was run.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     command: str
     seconds: PositiveFloat
     at_most_s: PositiveFloat | None = None
+    anew: bool = False
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:
         """Returns the command's words, each with what stands for its names; words that come to nothing are left out."""

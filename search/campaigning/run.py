@@ -45,7 +45,7 @@ class Call:
         self._began, ran, stopped = monotonic(), Ran(), False
         with _terminated_as_interrupted():
             for item in [item for part in self.parts for item in part.items]:
-                if self._is_over(item):
+                if self._is_over(item) and not (item.anew and (ran.done or ran.failed)):
                     continue
                 stopped = stopped or self._left_s < min(item.seconds, self.budget_s - LEAST_BUDGET_S)
                 if stopped:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ MINIATURE: dict[str, Any] = {
         {
             "name": "summary",
             "what": "Summary",
-            "items": [{"name": "summary", "command": "campaign summary --out {out} --json", "seconds": 1}],
+            "items": [{"name": "summary", "command": "campaign summary --out {out} --json", "seconds": 1, "anew": True}],
         }
     ],
 }  # fmt: skip
@@ -97,6 +98,23 @@ def plan_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TRIMTAB_CATALOG", str(folder))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return folder / "plan.yaml"
+
+
+def wait_until_gone(out: Path) -> None:
+    """Returns once no command of the campaign, and no server of one, runs any more."""
+    marked = f"TRIMTAB_PROFILES={out}".encode()
+
+    def running() -> list[str]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                found += [path.parent.name] if marked in path.read_bytes() else []
+        return found
+
+    until = time.monotonic() + 40
+    while running():
+        assert time.monotonic() < until, running()
+        time.sleep(0.1)
 
 
 def words(out: Path, plan_file: Path) -> list[str]:
@@ -124,6 +142,7 @@ def test_it_is_interrupted_goes_on_and_measures_nothing_twice(
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+    wait_until_gone(out)
     entries = json.loads((out / records.FILE).read_text())["items"]
     first = "tiny-vllm_v1-32"
     assert (entries[first]["state"], entries["operators"]["state"], entries["wrong"]["state"]) == ("running", "done", "failed")
@@ -260,6 +279,17 @@ def test_a_failure_is_a_record_and_not_the_end(plan_file: Path, tmp_path: Path, 
     assert (record.entries["operators"].kind, record.entries["operators"].reason) == ("out_of_memory", "CUDA out of memory")
     ran, record, seen = called(plan_file, out, monkeypatch, GOOD, again=True, part="1")
     assert ran.done == ["operators"] and len(seen) == 1 and record.entries["operators"].reason is None
+
+
+def test_the_summary_is_written_anew_after_whatever_was_run(
+    plan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "c"
+    ran, _, _ = called(plan_file, out, monkeypatch, NO_MEMORY, *[GOOD] * 5)
+    assert ran.failed == ["operators"] and ran.done[-1] == "summary"
+    ran, _, _ = called(plan_file, out, monkeypatch, GOOD, GOOD, again=True)
+    assert ran.done == ["operators", "summary"]
+    assert called(plan_file, out, monkeypatch)[2] == []
 
 
 def test_what_is_left_is_gone_on_with_and_nothing_is_begun_after_it(
