@@ -77,7 +77,7 @@ def _of_unit(request: PlanRequest, unit: Unit, units: tuple[int, ...]) -> Iterat
         yield _way("scheduled_on_demand", unit, levels, _all_on("on_demand"))
     if len(unit.usd_per_hour) > 1 or unit.price("on_demand") is None:
         share = request.spot.max_share if request.spot is not None else 0.0
-        # The topmost of the peak's units: in every other hour they are a smaller share.
+        # The topmost of the peak's units: of what any other hour needs they are a smaller share.
         trusted = int(np.floor(share * max(units) + 1e-9))
         steady = max(units) - trusted
         yield from _mixed(unit, levels, steady)

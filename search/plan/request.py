@@ -113,7 +113,8 @@ class Fleet(Spec):
 
 
 class Spot(Spec):
-    """How far spot is trusted: at most `max_share` of an hour's units are on it. Interruptions are not simulated."""
+    """How far spot is trusted: of the units that an hour needs, no more than `max_share` are missing when all spot is taken
+    away. Interruptions are not simulated."""
 
     max_share: float = Field(gt=0, le=1)
 
