@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from search import engines, keys, launches, loading, planning, profiles, remote, serve, upkeep, validating
+from search import comparing, engines, keys, launches, loading, planning, profiles, remote, serve, upkeep, validating
 from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
@@ -35,6 +35,7 @@ app.add_typer(engines.app, name="engine")
 app.add_typer(campaign.app, name="campaign")
 app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
+comparing.register(app)
 loading.register(app)
 planning.register(app)
 serve.register(app)
@@ -131,6 +132,10 @@ def search(
     if executor not in executors.names():
         raise unknown_name("--executor", executor, executors.names())
     if (client := remote.service()) is not None:
+        if correction is not None:
+            raise InputError(
+                "--correction", correction, "nothing with --server: the corrections of this machine's store are not there"
+            )
         with client:
             remote.search(client, file, trials, seed, as_json=as_json)
         return
