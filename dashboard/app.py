@@ -18,6 +18,11 @@ from db.session import Store
 from simulator.errors import TrimtabError
 
 NAME = "Trimtab"
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>"""
 
 
 def mount(server: Any, store: Callable[[], Store], *, with_keys: bool = False) -> Dash:
@@ -34,6 +39,7 @@ def mount(server: Any, store: Callable[[], Store], *, with_keys: bool = False) -
         pages_folder="",
         assets_folder="assets",
         serve_locally=True,
+        index_string=INDEX,
         meta_tags=[
             {"name": "viewport", "content": "width=device-width, initial-scale=1"},
             {"name": "trimtab-dark", "content": json.dumps(dark_for_light())},
@@ -50,7 +56,7 @@ def mount(server: Any, store: Callable[[], Store], *, with_keys: bool = False) -
         Input("dark", "data"),
     )
     _in_browser(app, "themed", *figure)
-    _in_browser(app, "dark", Output("dark", "data"), Input("theme", "n_clicks"), State("dark", "data"))
+    _in_browser(app, "dark", Output("dark", "data"), Input("theme", "n_clicks"))
     _in_browser(app, "titled", Output("page", "title"), Input("page", "children"))
     for page in pages.all_pages():
         if hasattr(page, "register"):
@@ -75,7 +81,7 @@ def _shell(with_keys: bool) -> Component:
         [
             html.A("Skip to the page", href="#page", className="skip"),
             dcc.Location(id="url", refresh="callback-nav"),
-            dcc.Store(id="dark", storage_type="local"),
+            dcc.Store(id="dark"),
             html.Header(
                 [link(NAME, "/", "brand"), html.Nav(links, **aria(label="Pages")), theme, *([out] if with_keys else [])],
                 className="top",
