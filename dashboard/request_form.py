@@ -221,9 +221,7 @@ def _put_traffic(document: Document, values: Values) -> None:
         same = before["traffic"] == kind and all(values[f"{each}.{end}"] == before[f"{each}.{end}"] for end in ENDS)
         told = {end: values[f"{each}.{end}"] for end in ENDS if values[f"{each}.{end}"] is not None}
         is_fixed = not set(told) - {"median"}
-        made[f"{each}_tokens"] = (
-            work.get(f"{each}_tokens") if same else told.get("median") if is_fixed else {"lognormal": told}
-        )
+        made[f"{each}_tokens"] = work.get(f"{each}_tokens") if same else told.get("median") if is_fixed else {"lognormal": told}
     document["workload"] = {**made, **rest}
 
 
