@@ -81,7 +81,7 @@ def document_of(text: str) -> Document:
 
 def yaml_of(document: Mapping[str, Any]) -> str:
     """Returns a document as the YAML that people write: leaves in one line, in the order of the document."""
-    return str(yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, allow_unicode=True, width=110))
+    return str(yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, allow_unicode=True, width=42))
 
 
 def read(document: Mapping[str, Any]) -> Values:

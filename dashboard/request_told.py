@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dashboard.request_form import FIELDS, PLAIN
+from dashboard.request_form import FIELDS, LENGTHS, PLAIN
 from dashboard.words import count, number
 from search import inward
 from search.driver import MOST_FINALISTS
@@ -60,7 +60,26 @@ def checked(document: Mapping[str, Any]) -> Checked:
         found = every_error(error, SearchRequest)
     except InputError as error:
         found = [error]
-    return Checked(None, by_field((each.field, each.value, each.allowed) for each in found))
+    told = by_field((each.field, each.value, each.allowed) for each in found)
+    unsaid = _unsaid(document)
+    return Checked(None, {**{name: line for name, line in told.items() if not (unsaid and name == "traffic")}, **unsaid})
+
+
+def _unsaid(document: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what is still to be chosen of the traffic, by field."""
+    work = document.get("workload")
+    if not isinstance(work, Mapping):
+        return {}
+    choose = {"trace": ("trace", "Upload a trace, or choose one."), "preset": ("preset", "Choose a preset.")}
+    choose |= {f"{kind}_tokens": (f"{kind}.median", "A number of tokens is missing.") for kind in LENGTHS}
+    return {name: line for key, (name, line) in choose.items() if key in work and work[key] is None and not _given(work, key)}
+
+
+def _given(work: Mapping[str, Any], key: str) -> bool:
+    """Returns whether a field of the traffic that is None is not needed, since another one says where it comes from."""
+    origins = ("trace", "preset", "prompt_tokens", "output_tokens")
+    pair = {"prompt_tokens": "output_tokens", "output_tokens": "prompt_tokens"}.get(key)
+    return any(work.get(each) is not None for each in origins if each not in (key, pair))
 
 
 def by_field(errors: Iterable[tuple[str, object, str]]) -> dict[str, str]:

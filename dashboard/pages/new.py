@@ -136,7 +136,7 @@ def _beside(document: Mapping[str, Any], text: str, wrong: Mapping[str, str]) ->
             html.Div(
                 [
                     html.Label("The request as YAML", htmlFor="new-yaml"),
-                    dcc.Textarea(id="new-yaml", value=text, spellCheck="false", wrap="off", rows=24, className="yaml"),
+                    dcc.Textarea(id="new-yaml", value=text, spellCheck=False, wrap="off", rows=24, className="yaml"),
                     html.Div(_kept(document), id="new-kept"),
                 ]
             ),
@@ -203,6 +203,8 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
     }.items():
         named = ClientsideFunction("study" if function == "addressed" else "create", function)
         app.clientside_callback(named, *parts, prevent_initial_call=True)  # type: ignore[no-untyped-call]
+    label = (Output("new-upload", "id"), Input("new-workload", "data"))
+    app.clientside_callback(ClientsideFunction("create", "labelled"), *label)  # type: ignore[no-untyped-call]
 
 
 def _in_step(app: Dash) -> None:
