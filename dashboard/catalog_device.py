@@ -60,7 +60,7 @@ def sections(name: str, model: str, parallel: str) -> list[Component]:
         section(
             "Operator times", *_chooser(model, parallel), html.Div(id="catalog-curves", **aria(live="polite")), caption=_caption()
         ),
-        section("What it rents for", shown(prices(), name, f"Prices of {name}")),
+        section("What it rents for", shown(prices(name), "", f"Prices of {name}")),
     ]
 
 
@@ -74,15 +74,11 @@ def _caption() -> str:
 def _chooser(model: str, parallel: str) -> list[Component]:
     models = [{"label": name, "value": name} for name in catalog.names("models")]
     degrees = [{"label": f"TP {each}", "value": each} for each in PARALLEL]
-    return [
-        html.Div(
-            [
-                html.Div([html.Label("Model", htmlFor="catalog-model"), dcc.Dropdown(id="catalog-model", options=models, value=model, clearable=False)]),
-                html.Div([html.Label("Tensor parallel", htmlFor="catalog-tp"), dcc.Dropdown(id="catalog-tp", options=degrees, value=parallel, clearable=False, searchable=False)]),
-            ],
-            className="controls",
-        )
-    ]  # fmt: skip
+    pick = dcc.Dropdown(id="catalog-model", options=models, value=model, clearable=False)
+    degree = dcc.Dropdown(id="catalog-tp", options=degrees, value=parallel, clearable=False, searchable=False)
+    labelled = [("Model", "catalog-model", pick), ("Tensor parallel", "catalog-tp", degree)]
+    fields = [html.Div([html.Label(title, htmlFor=name), control]) for title, name, control in labelled]
+    return [html.Div(fields, className="controls few")]
 
 
 @lru_cache(maxsize=64)
@@ -119,8 +115,9 @@ def _line(each: OperatorCurve) -> drawing.Line:
 
 
 def _provenance(found: Sequence[OperatorCurve]) -> Component:
-    columns = [Cell("Operator"), Cell("Kernels", "an iteration"), Cell("Over"), Cell("Smallest"), Cell("Largest"), Cell("Kind"), Cell("Points"), Cell("Source")]  # fmt: skip
-    rows = []
+    columns = [Cell("Operator"), Cell("Kernels", "an iteration"), Cell("Over"), Cell("Smallest"), Cell("Largest")]
+    columns += [Cell("Kind"), Cell("Points"), Cell("Source")]
+    rows: list[list[Content]] = []
     for each in found:
         points = ", ".join(f"{amount} {kind}" for kind, amount in each.origin.points.items())
         versions = ", ".join(f"{name} {version}" for name, version in each.origin.versions.items())

@@ -88,14 +88,14 @@ def devices() -> Listing:
 
 def models() -> Listing:
     """Returns every model with its shape."""
-    columns = [Cell("Model"), Cell("Family"), Cell("Layers"), Cell("Hidden size"), Cell("Heads", "of queries, of KV"), Cell("Experts"),
-               Cell("Context", "tokens")]  # fmt: skip
+    columns = [Cell("Model"), Cell("Family"), Cell("Layers"), Cell("Hidden size"), Cell("Heads", "of queries, of KV"),
+               Cell("Experts"), Cell("Context", "tokens")]  # fmt: skip
     rows = []
     for name in catalog.names("models"):
         model = catalog.model(name)
         experts = f"{model.num_local_experts}" if model.num_local_experts else ABSENT
         heads = f"{model.num_attention_heads}, {model.num_key_value_heads}"
-        cells = [
+        cells: list[Content] = [
             link(name, f"/catalog?model={quote(name)}"),
             model.family,
             f"{model.num_hidden_layers}",
@@ -111,14 +111,14 @@ def models() -> Listing:
     )
 
 
-def prices() -> Listing:
-    """Returns every instance of every price book with its date and source."""
+def prices(device: str | None = None) -> Listing:
+    """Returns every instance of every price book with its date and source, or those with one device."""
     columns = [Cell("Instance"), Cell("GPUs"), Cell("On demand", "an hour"), Cell("Reserved", "an hour"), Cell("Spot", "an hour"),
                Cell("A GPU and hour", "on the book's term"), Cell("Source")]  # fmt: skip
     rows = []
     for name in sorted(catalog.names("prices"), key=lambda name: catalog.price_book(name).date, reverse=True):
         book = catalog.price_book(name)
-        for each in book.instances:
+        for each in (each for each in book.instances if device in (None, each.device)):
             price, source = each.usd_per_hour(book.term), book.sources.get(each.source, each.source)
             where = f"{each.provider}{', ' + each.region if each.region else ''}"
             cells: list[Content] = [
@@ -168,7 +168,8 @@ def profiles() -> Listing:
         ]
         rows.append(Row(cells, f"{path.stem} {told['device']} {told.get('model', '')}"))
     caption = (
-        f"{count(len(rows), 'profile')} of this installation's own; `trimtab profile run` measures one, `trimtab profile import` installs one. "
+        f"{count(len(rows), 'profile')} of this installation's own; `trimtab profile run` measures one, "
+        "`trimtab profile import` installs one. "
         "Without one, times come from public tables and, beyond them, from a calibrated roofline: each device's page says which."
     )
     return Listing(columns, (2,), rows, caption)
