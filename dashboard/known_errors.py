@@ -58,17 +58,17 @@ def operators() -> html.Div:
     """Returns the median errors of operator times by device and source, a column a kind of operator."""
     errors = [(of, error) for of in sets("operators") for error in of.errors if error.device]
     metrics = _in_order(error.metric for _, error in errors)
-    columns = [Cell("Device"), Cell("Times from"), *(Cell(_spaced(metric)) for metric in metrics), Cell("Measured by")]
+    columns = [Cell("Device"), Cell("Times from"), *(Cell(_spaced(metric)) for metric in metrics)]
     rows: dict[tuple[str, str, str], dict[str, KnownError]] = {}
-    owners: dict[tuple[str, str, str], KnownErrors] = {}
     for of, error in errors:
         key = (error.device or "", error.source or ABSENT, of.set)
         rows.setdefault(key, {})[error.metric] = error
-        owners[key] = of
-    cells = [
-        [_device(key[0]), key[1], *(f"{rows[key][m].median:.1%}" if m in rows[key] else ABSENT for m in metrics), _set(owners[key])]
-        for key in sorted(rows)
-    ]
+    cells: list[list[Content]] = []
+    for key in sorted(rows):
+        device, source, name = key
+        origin = html.Div([source, html.Small(html.A(name, href=f"/api/v1/catalog/accuracy/{name}"))])
+        found = [rows[key].get(metric) for metric in metrics]
+        cells.append([_device(device), origin, *(ABSENT if each is None else f"{each.median:.1%}" for each in found)])
     return table(columns, cells, "Errors of operator times by device", numbers=tuple(range(2, 2 + len(metrics))))
 
 

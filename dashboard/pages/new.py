@@ -31,13 +31,16 @@ BY_FIELD = {id_of(name): name for name in form.FIELDS}
 
 
 def layout(view: View) -> Component:
-    """Returns the form of the YAML in the address, of the study that `clone` names, or of the example."""
+    """Returns the form of the YAML in the address, of the study that `clone` names, or of the example, with `model` in it."""
     text, broken = view.query.get("yaml"), ""
     document: form.Document = dict(example.REQUEST)
     told = None
     if view.query.get("clone"):
         study = queries.study(view.store, view.query["clone"])
         document, told = pruned(study.request), f"As {study.name} was asked; change what should differ."
+    if view.query.get("model"):
+        catalog.model(view.query["model"])
+        document = {**document, "model": view.query["model"], "name": view.query["model"].rpartition("/")[2]}
     if text is not None:
         try:
             document = form.document_of(text)
