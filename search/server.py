@@ -35,7 +35,7 @@ def build(db: str, limits: Limits | None = None, access: Access | None = None, o
     from dashboard.app import mount
 
     def extend(app: FastAPI) -> None:
-        mount(app, lambda: app.state.service.store)
+        mount(app, lambda: app.state.service.store, with_keys=access is not None and access.on)
 
     return application(db, limits, extend=extend, access=access, routes=LINKED if only == "dashboard" else None)
 
