@@ -158,13 +158,14 @@ def _report(name: str, case: SweepCaseResult) -> None:
 
 
 def _show(document: dict[str, Any]) -> None:
-    from search.sweep.markdown import VERDICTS
+    from search.sweep.markdown import VERDICTS, is_new
 
     out = console()
     against = f"baseline {document['baseline']}" if document["baseline_run"] else f"no baseline {document['baseline']} yet"
     out.print(f"{document['suite']}, run {document['id']}, {against}: {VERDICTS[document['verdict']]}", soft_wrap=True)
     for case in document["predictions"]:
-        answer = "changed" if case["findings"] else "same" if case["state"] == "done" else f"{case['state']}, {case['reason']}"
+        answer = "changed" if case["findings"] else "new" if is_new(case) else "same"
+        answer += f" ({case['state']}: {case['reason']})" if case["state"] != "done" else ""
         out.print(f"  {case['name']} ({case['kind']}): {answer}", soft_wrap=True)
         for finding in case["findings"]:
             out.print(f"    {finding['sentence']}", soft_wrap=True)

@@ -48,7 +48,14 @@ def _answer(case: Mapping[str, Any]) -> str:
     if case["findings"]:
         count = len(case["findings"])
         return f"**changed** ({count} finding{'s' if count > 1 else ''})"
-    return "same" if case["state"] == "done" else f"{case['state']}: {_plain(str(case['reason']))}"
+    if case["state"] != "done":
+        return f"{case['state']}: {_plain(str(case['reason']))}"
+    return "new" if is_new(case) else "same"
+
+
+def is_new(case: Mapping[str, Any]) -> bool:
+    """Returns whether there was nothing to compare a case with."""
+    return any(note["kind"] == "new" for note in case["notes"])
 
 
 def _accuracy(document: Mapping[str, Any]) -> list[str]:

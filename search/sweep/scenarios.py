@@ -80,7 +80,8 @@ def _capacity(scenario: Scenario, prepared: Prepared) -> tuple[Numbers, Prepared
         cost = at_safe["usd_per_million_output_tokens"]
         if cost is not None:
             # Dollars an hour are fixed: a token costs as much less as more of them are served.
-            numbers["usd_per_million_output_tokens"] = of_interval("cost", cost, half, seeds)
+            at_capacity = cost * document["safe_rps"] / found["value"]
+            numbers["usd_per_million_output_tokens"] = of_interval("cost", at_capacity, half, seeds)
     numbers["kv_blocks"] = exact("memory", float(at_safe["kv_blocks"]))
     workload = scenario.workload
     count = ANSWER.count(1) if workload.num_requests is None else workload.num_requests

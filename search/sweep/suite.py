@@ -75,6 +75,11 @@ class PricesCase(Pinned):
 
     book: str
 
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        catalog.price_book(self.book, field="book")
+        return self
+
 
 class AccuracyCase(Pinned):
     """Measured sets that the simulator is scored on; `data` is their folder, else TRIMTAB_DATA."""
