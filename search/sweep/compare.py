@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from db.sweep_rows import SweepCaseResult, SweepCaseRow
-from search.sweep.numbers import better, change, noise
+from search.sweep.numbers import better, beyond, change, noise
 from search.sweep.suite import Tolerances
 
 Finding = dict[str, Any]
@@ -45,8 +45,9 @@ def _numbers(before: Case, now: Case, tolerances: Tolerances, alpha: float | Non
                 yield _finding("price", name, None, new["value"], f"{name}: new, {new['value']:g} USD an hour", None)
             continue
         moved = change(old["value"], new["value"])
-        allowed = max(getattr(tolerances, new["kind"]), 0.0 if alpha is None else noise(old, new, alpha))
-        if abs(moved) > allowed:
+        tolerance, by_chance = getattr(tolerances, new["kind"]), 0.0 if alpha is None else noise(old, new, alpha)
+        if beyond(old["value"], new["value"], tolerance, by_chance):
+            allowed = max(tolerance, by_chance)
             kind = "price" if new["kind"] == "prices" else "moved"
             sentence = f"{name} went from {old['value']:.5g} to {new['value']:.5g}, {moved:+.2%} (allowed {allowed:.2%})"
             yield _finding(kind, name, old["value"], new["value"], sentence, better(new["kind"], moved), allowed)

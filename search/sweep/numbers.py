@@ -58,16 +58,33 @@ def scatter(number: Mapping[str, Any]) -> Scatter:
 
 
 def noise(before: Mapping[str, Any], now: Mapping[str, Any], alpha: float) -> float:
-    """Returns the relative change that other seeds alone exceed with a probability of `alpha` (Welch's t on logarithms)."""
+    """Returns the factor, less one, that other seeds alone exceed up or down with a probability of `alpha`.
+
+    Student's t on logarithms; the seeds of both nights are taken to scatter alike, since few of each are known.
+    """
     one, other = scatter(before), scatter(now)
-    variance = one.error**2 + other.error**2
-    if not variance:
+    error, freedom = math.hypot(one.error, other.error), min(one.freedom, other.freedom)
+    if math.isfinite(one.freedom) and math.isfinite(other.freedom):
+        freedom = one.freedom + other.freedom
+        squares = [each.error**2 * (each.freedom + 1) for each in (one, other)]
+        pooled = (squares[0] * one.freedom + squares[1] * other.freedom) / freedom
+        error = math.sqrt(pooled * (1 / (one.freedom + 1) + 1 / (other.freedom + 1)))
+    if not error:
         return 0.0
     from scipy.special import ndtri, stdtrit
 
-    weights = math.fsum(each.error**4 / each.freedom for each in (one, other))
-    quantile = float(ndtri(1 - alpha / 2)) if not weights else float(stdtrit(variance**2 / weights, 1 - alpha / 2))
-    return math.expm1(min(quantile * math.sqrt(variance), 50.0))
+    quantile = float(stdtrit(freedom, 1 - alpha / 2)) if math.isfinite(freedom) else float(ndtri(1 - alpha / 2))
+    return math.expm1(min(quantile * error, 50.0))
+
+
+def beyond(before: float, now: float, tolerance: float, factor: float = 0.0) -> bool:
+    """Returns whether a change is larger than a relative tolerance and than a factor, less one, up or down."""
+    moved = change(before, now)
+    if abs(moved) <= tolerance:
+        return False
+    if not factor or before <= 0 or now <= 0:
+        return True
+    return abs(math.log(now / before)) > math.log1p(factor)
 
 
 def change(before: float, now: float) -> float:
