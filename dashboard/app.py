@@ -12,16 +12,24 @@ from dash.development.base_component import Component
 
 from dashboard import pages
 from dashboard.figures.theme import dark_for_light
-from dashboard.parts import aria, link, warning
+from dashboard.parts import SAID, aria, link, warning
 from dashboard.view import View
 from db.session import Store
 from simulator.errors import TrimtabError
 
 NAME = "Trimtab"
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>"""
 
 
-def mount(server: Any, store: Callable[[], Store]) -> Dash:
-    """Returns the dashboard, put on `server`, a FastAPI application, after its other routes; `store` gives its open store."""
+def mount(server: Any, store: Callable[[], Store], *, with_keys: bool = False) -> Dash:
+    """Returns the dashboard, put on `server`, a FastAPI application, after its other routes; `store` gives its open store.
+
+    Where keys are asked for, whoever has logged in can log out.
+    """
     app = Dash(
         "dashboard",
         server=server,
@@ -31,6 +39,7 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
         pages_folder="",
         assets_folder="assets",
         serve_locally=True,
+        index_string=INDEX,
         meta_tags=[
             {"name": "viewport", "content": "width=device-width, initial-scale=1"},
             {"name": "trimtab-dark", "content": json.dumps(dark_for_light())},
@@ -38,7 +47,7 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
     )
     # The browser would otherwise keep a socket open for callbacks that stream, of which there are none.
     app.backend.websocket_capability = False
-    app.layout = _shell()
+    app.layout = _shell(with_keys)
     _route(app, store)
     # Colours are swapped in the browser, which knows whether its reader likes it dark.
     figure = (
@@ -47,7 +56,7 @@ def mount(server: Any, store: Callable[[], Store]) -> Dash:
         Input("dark", "data"),
     )
     _in_browser(app, "themed", *figure)
-    _in_browser(app, "dark", Output("dark", "data"), Input("theme", "n_clicks"), State("dark", "data"))
+    _in_browser(app, "dark", Output("dark", "data"), Input("theme", "n_clicks"))
     _in_browser(app, "titled", Output("page", "title"), Input("page", "children"))
     for page in pages.all_pages():
         if hasattr(page, "register"):
@@ -62,26 +71,32 @@ def _in_browser(app: Dash, function: str, *parts: Output | Input | State) -> Non
     app.clientside_callback(ClientsideFunction("trimtab", function), *parts)  # type: ignore[no-untyped-call]
 
 
-def _shell() -> Component:
+def _shell(with_keys: bool) -> Component:
     """Returns what stands around every page."""
     listed = sorted((page for page in pages.all_pages() if page.NAV), key=lambda page: page.NAV)
     links = [link(page.TITLE, page.PATH) for page in listed]
     theme = html.Button("Light or dark", id="theme", className="quiet", type="button")
+    out = html.Form(html.Button("Log out", className="quiet", type="submit"), action="/logout", method="POST")
     return html.Div(
         [
             html.A("Skip to the page", href="#page", className="skip"),
             dcc.Location(id="url", refresh="callback-nav"),
-            dcc.Store(id="dark", storage_type="local"),
-            html.Header([link(NAME, "/", "brand"), html.Nav(links, **aria(label="Pages")), theme], className="top"),
+            dcc.Store(id="dark"),
+            html.Header(
+                [link(NAME, "/", "brand"), html.Nav(links, **aria(label="Pages")), theme, *([out] if with_keys else [])],
+                className="top",
+            ),
+            # What a button could not do; empty on every new page.
+            html.Div(id=SAID, role="alert"),
             html.Main(id="page", tabIndex=-1),
         ]
     )
 
 
 def _route(app: Dash, store: Callable[[], Store]) -> None:
-    @app.callback(Output("page", "children"), Input("url", "pathname"), Input("url", "search"))
-    def shown(path: str | None, search: str | None) -> Component:
-        return page_of(store(), path or "/", (search or "").lstrip("?"))
+    @app.callback(Output("page", "children"), Output(SAID, "children"), Input("url", "pathname"), Input("url", "search"))
+    def shown(path: str | None, search: str | None) -> tuple[Component, str]:
+        return page_of(store(), path or "/", (search or "").lstrip("?")), ""
 
 
 def page_of(store: Store, path: str, query: str) -> Component:

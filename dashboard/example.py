@@ -6,6 +6,7 @@ from typing import Any
 
 from db.session import Store
 from search import service
+from search.asking import allowed
 
 REQUEST: dict[str, Any] = {
     "name": "chat-8b",
@@ -27,5 +28,5 @@ REQUEST: dict[str, Any] = {
 
 
 def submit(store: Store) -> str:
-    """Returns the id of the study of the example, now waiting for a worker."""
-    return service.submit(store, REQUEST).study.id
+    """Returns the id of the study of the example, now waiting for a worker; raises Forbidden where the caller may not submit."""
+    return service.submit(store, REQUEST, key_id=allowed("submit").key_id).study.id

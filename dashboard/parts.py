@@ -88,6 +88,10 @@ def figure_json(drawing: go.Figure) -> dict[str, Any]:
     return found
 
 
+# Where the shell tells what a button could not do.
+SAID = "said"
+
+
 def warning(text: str) -> html.P:
     """Returns a line that is not to be missed."""
     return html.P(text, className="warning", role="alert")

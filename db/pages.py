@@ -67,4 +67,4 @@ def trials(store: Store, study_id: str, limit: int, after: int | None = None, st
 def counted_by_state(store: Store) -> dict[StudyState, int]:
     """Returns how many studies are in each state that any is in."""
     with store.read() as session:
-        return dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all())
+        return dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).all())

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from search import engines, keys, launches, loading, planning, profiles, remote, serve, sweeping, upkeep, validating
+from search import comparing, engines, keys, launches, loading, planning, profiles, remote, serve, sweeping, upkeep, validating
 from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
@@ -36,6 +36,7 @@ app.add_typer(campaign.app, name="campaign")
 app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
 app.add_typer(sweeping.app, name="sweep")
+comparing.register(app)
 loading.register(app)
 planning.register(app)
 serve.register(app)
@@ -132,6 +133,10 @@ def search(
     if executor not in executors.names():
         raise unknown_name("--executor", executor, executors.names())
     if (client := remote.service()) is not None:
+        if correction is not None:
+            raise InputError(
+                "--correction", correction, "nothing with --server: the corrections of this machine's store are not there"
+            )
         with client:
             remote.search(client, file, trials, seed, as_json=as_json)
         return

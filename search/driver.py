@@ -1,7 +1,8 @@
 """A study from its request to its frontier: screen, rescore what the interval does not rule out, publish the finalists.
 
-Every trial is stored as it ends. A study that was stopped is resumed by running it again: what is stored at a phase's
-fidelity is not run again, and since all choices follow from the seed, the frontier is the same.
+Every trial is stored as it ends, in the place of its score at a smaller fidelity. A study that was stopped is resumed by
+running it again: what is stored at a phase's fidelity is not run again, and since all choices follow from the seed, the
+frontier is the same.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _CHOSEN: ContextVar[tuple[str, str | None] | None] = ContextVar("service", default=None)
 # The commands that a service answers too.
-KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "export", "catalog"})
+KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "export", "catalog", "compare"})
 
 
 def choose(context: typer.Context, server: str | None, api_key: str | None) -> None:

@@ -1,4 +1,4 @@
-"""`trimtab serve`: the REST API and a worker in one command, or one of them."""
+"""`trimtab serve`: the REST API, the dashboard and a worker in one command, or one of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from simulator.errors import InputError, unknown_name
 
-PARTS = ("api", "worker")
+PARTS = ("api", "dashboard", "worker")
 DEFAULT_PORT = 8321
 
 
@@ -24,10 +24,12 @@ def serve(
     db: Annotated[
         str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored: a path or a URL.")
     ] = "sqlite:///trimtab.db",
-    only: Annotated[str | None, typer.Option("--only", metavar="PART", help="api or worker, instead of both.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="PART", help="api, dashboard or worker, instead of all three.")
+    ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="Ask for keys on the loopback too, as behind a proxy.")] = False,
 ) -> None:
-    """Run the REST API and a worker until they are interrupted."""
+    """Run the REST API, the dashboard and a worker until they are interrupted."""
     if only is not None and only not in PARTS:
         raise unknown_name("--only", only, PARTS)
     if not 0 <= port < 65536:
@@ -51,9 +53,8 @@ def serve(
     with_keys = keys or not address.is_loopback
     told = "with keys, made by trimtab keys create" if with_keys else "no keys are asked for: whoever is on this machine may do all"
     says = f"trimtab listens on http://{shown}:{listening.getsockname()[1]} (store {place}; {told})"
-    server.run(
-        server.build(db, access=from_environment(with_keys)), listening, says, None if only == "api" else server.worker_command(db)
-    )
+    app = server.build(db, access=from_environment(with_keys), only=only)
+    server.run(app, listening, says, server.worker_command(db) if only is None else None)
 
 
 def checked_host(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

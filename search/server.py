@@ -24,16 +24,20 @@ from search.supervisor import Supervisor
 
 # An open stream of events would hold up the end; who follows one resumes it.
 GRACE_S = 2
+# The files of `search.api.routes` that the pages link to.
+LINKED = frozenset({"exports", "launch"})
 
 
-def build(db: str, limits: Limits | None = None, access: Access | None = None) -> FastAPI:
-    """Returns the web application on the store at `db`."""
+def build(db: str, limits: Limits | None = None, access: Access | None = None, only: str | None = None) -> FastAPI:
+    """Returns the web application on the store at `db`: REST and the pages, `only` "api" or "dashboard" one of them."""
+    if only == "api":
+        return application(db, limits, access=access)
     from dashboard.app import mount
 
     def extend(app: FastAPI) -> None:
-        mount(app, lambda: app.state.service.store)
+        mount(app, lambda: app.state.service.store, with_keys=access is not None and access.on)
 
-    return application(db, limits, extend=extend, access=access)
+    return application(db, limits, extend=extend, access=access, routes=LINKED if only == "dashboard" else None)
 
 
 class Server(uvicorn.Server):

@@ -6,19 +6,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import get_args
 
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, dcc, html, no_update
 from dash.development.base_component import Component
 
 from dashboard import example
 from dashboard.axis import axis_of
-from dashboard.parts import Content, aria, badge, link, section, table
+from dashboard.parts import SAID, Content, aria, badge, link, section, table, warning
 from dashboard.report.heading import traffic
 from dashboard.report.tables import Cell
 from dashboard.view import View
 from dashboard.words import ABSENT, count, deployment_title, number
-from db import events, pages, queries
+from db import events, pages
 from db.rows import StudyLine, StudyState
 from db.session import Store
+from simulator.errors import TrimtabError
 
 TITLE, PATH, NAV = "Studies", "/", 1
 STATES: tuple[StudyState, ...] = get_args(StudyState)
@@ -46,7 +47,6 @@ def layout(view: View) -> Component:
                 className="row",
             ),
             html.Div(listed(view.store, words, state), id="home-list", **aria(live="polite")),
-            html.P(id="home-said", className="warning", hidden=True, role="alert"),
             dcc.Interval(id="home-tick", interval=REFRESH_MS),
         ]
     )
@@ -140,11 +140,14 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
 
     @app.callback(
         Output("url", "pathname", allow_duplicate=True),
+        Output(SAID, "children", allow_duplicate=True),
         Input("home-example", "n_clicks"),
-        State("url", "pathname"),
         prevent_initial_call=True,
     )
-    def run_example(clicks: int | None, here: str) -> object:
+    def run_example(clicks: int | None) -> tuple[object, object]:
         if not clicks:
-            return no_update
-        return f"/studies/{queries.study(store(), example.submit(store())).id}"
+            return no_update, no_update
+        try:
+            return f"/studies/{example.submit(store())}", ""
+        except TrimtabError as error:
+            return no_update, warning(str(error))

@@ -20,7 +20,6 @@ from db.sweeps import Night
 TITLE, PATH, NAV = "Regressions", "/regressions", 8
 NIGHTS, CHARTS, LINES, FINDINGS = 60, 12, 4, 12
 VERDICTS = {"same": "done", "changed": "failed", "first": "queued"}
-SAID = {"same": "same", "changed": "changed", "first": "first"}
 # Of a case's numbers those that a trend is about; of a search all but each deployment's own capacity.
 TOLD = ("capacity_rps", "usd_per_million_output_tokens", "ttft_p99_s", "itl_p99_s")
 
@@ -68,7 +67,7 @@ def _run(run: SweepRunRow) -> Component:
     summary = run.summary
     against = f"{run.baseline}, run {run.baseline_run}" if run.baseline_run else f"no run is {run.baseline} yet"
     pairs: list[tuple[str, Content]] = [
-        ("Run", html.Div([run.id, " ", badge(SAID.get(run.verdict, run.verdict), VERDICTS.get(run.verdict, ""))])),
+        ("Run", html.Div([run.id, " ", badge(run.verdict, VERDICTS.get(run.verdict, ""))])),
         ("When", _moment(run.created_at)),
         ("Baseline", against),
         ("Changed", f"{len(summary.get('changed', ()))} of {count(int(summary.get('cases', 0)), 'case')}"),
@@ -156,9 +155,7 @@ def _nights(view: View, runs: Sequence[SweepRunRow], shown: SweepRunRow) -> Comp
     for run in runs:
         here = html.Strong(run.id) if run.id == shown.id else link(run.id, view.address(suite=run.suite, run=run.id))
         changed = ", ".join(run.summary.get("changed", ())) or ABSENT
-        rows.append(
-            [here, _moment(run.created_at), badge(SAID.get(run.verdict, run.verdict), VERDICTS.get(run.verdict, "")), changed]
-        )
+        rows.append([here, _moment(run.created_at), badge(run.verdict, VERDICTS.get(run.verdict, "")), changed])
     return section("Nights", table([Cell("Run"), Cell("When"), Cell("Predictions"), Cell("Changed")], rows, "Nights"))
 
 

@@ -9,7 +9,7 @@ from dash.development.base_component import Component
 
 from dashboard import frontier_section, knobs_section, trials_section
 from dashboard.pages import home
-from dashboard.parts import Content, aria, badge, facts, link, tiles
+from dashboard.parts import SAID, Content, aria, badge, facts, link, tiles, warning
 from dashboard.report.answer import answer_of
 from dashboard.report.heading import heading_of
 from dashboard.study_rest import Found, read, rest
@@ -18,6 +18,8 @@ from dashboard.words import count
 from db import queries
 from db.session import Store
 from search import service
+from search.asking import allowed
+from simulator.errors import TrimtabError
 
 TITLE, PATH, NAV = "Study", "/studies/{study}", 0
 REFRESH_MS = 1500
@@ -137,13 +139,21 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
     @app.callback(
         Output("study-tick", "disabled", allow_duplicate=True),
         Output("study-seen", "data", allow_duplicate=True),
+        Output(SAID, "children", allow_duplicate=True),
         Input("study-cancel", "n_clicks"),
         Input("study-resume", "n_clicks"),
         State("study-id", "data"),
         prevent_initial_call=True,
     )
-    def act(cancelled: int | None, resumed: int | None, study_id: str) -> tuple[object, object]:
+    def act(cancelled: int | None, resumed: int | None, study_id: str) -> tuple[object, object, object]:
         if not (cancelled or resumed):
-            return no_update, no_update
-        (service.cancel if ctx.triggered_id == "study-cancel" else service.resume)(store(), study_id)
-        return False, ""
+            return no_update, no_update, no_update
+        try:
+            asking = allowed("submit")
+            if ctx.triggered_id == "study-cancel":
+                service.cancel(store(), study_id)
+            else:
+                service.resume(store(), study_id, key_id=asking.key_id)
+        except TrimtabError as error:
+            return no_update, no_update, warning(str(error))
+        return False, "", ""

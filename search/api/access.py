@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,17 +19,11 @@ from db import keys
 from db.rows import KeyRow
 from db.session import Store
 from search.api.errors import Refused
+from search.asking import INCLUDED, Caller, Scope, lacking
 from simulator.errors import InputError
 
-Scope = Literal["read", "submit", "admin"]
 Rate = Literal["per_key", "per_address", "failures"]
 RATES: tuple[Rate, ...] = ("per_key", "per_address", "failures")
-# Whoever may submit may read, and an admin may do all.
-INCLUDED: Mapping[str, frozenset[str]] = {
-    "read": frozenset({"read"}),
-    "submit": frozenset({"read", "submit"}),
-    "admin": frozenset({"read", "submit", "admin"}),
-}
 COOKIE, SAFE_COOKIE = "trimtab_session", "__Host-trimtab_session"
 HEADER = "X-API-Key"
 RATE = "a number a time, such as 1200/minute"
@@ -74,19 +68,6 @@ def from_environment(on: bool) -> Access:
     return access
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Who asks: the key's id, None where keys are off, what it may do, and the most jobs that it may have open."""
-
-    key_id: str | None
-    scopes: frozenset[str]
-    quota: int | None = None
-    by_cookie: bool = False
-
-
-EVERYBODY = Caller(None, INCLUDED["admin"])
-
-
 def identified(store: Store, connection: HTTPConnection) -> Caller | None:
     """Returns who asks by the key or the cookie that was sent, None when neither is valid."""
     if (secret := shown_key(connection)) is not None:
@@ -127,7 +108,7 @@ def require(scope: Scope) -> Callable[..., Caller]:
         if not isinstance(caller, Caller):
             raise Refused(401, UNKNOWN, {"WWW-Authenticate": "Bearer"})
         if scope not in caller.scopes:
-            raise Refused(403, f"the key may not do this: it needs the scope {scope}")
+            raise Refused(403, lacking(scope))
         return caller
 
     return allowed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,10 +37,12 @@ def application(
     limits: Limits | None = None,
     extend: Callable[[FastAPI], None] = lambda app: None,
     access: Access | None = None,
+    routes: Collection[str] | None = None,
 ) -> FastAPI:
     """Returns the web application on the store at `db`; `extend` puts more on it, after the routes of the API.
 
-    Without `access` keys are off: only for a server on the loopback.
+    Without `access` keys are off: only for a server on the loopback. `routes` names the files of `routes/` that it has, all
+    by default.
     """
     bounds = limits or Limits()
     allowed = access or Access()
@@ -77,7 +79,7 @@ def application(
     app.add_middleware(errors.Told)
     app.add_middleware(Guard, access=allowed, rates=rates)
     app.add_middleware(Measured, measures=measures)
-    for router in routers():
+    for router in routers(routes):
         app.include_router(router, prefix=PREFIX)
     app.include_router(health.router)
     app.include_router(login.router)
@@ -88,10 +90,10 @@ def application(
     return app
 
 
-def routers() -> list[APIRouter]:
-    """Returns the routers of all files of `routes/`, by name."""
+def routers(only: Collection[str] | None = None) -> list[APIRouter]:
+    """Returns the routers of the files of `routes/`, by name: of all, or of those named that are there."""
     stems = sorted(path.stem for path in (Path(__file__).parent / "routes").glob("*.py") if not path.stem.startswith("_"))
-    return [importlib.import_module(f"search.api.routes.{stem}").router for stem in stems]
+    return [importlib.import_module(f"search.api.routes.{stem}").router for stem in stems if only is None or stem in only]
 
 
 def _operation(route: APIRoute) -> str:

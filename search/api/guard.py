@@ -20,8 +20,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from search.api.access import EVERYBODY, UNKNOWN, Access, Caller, identified, session_token, shown_key
+from search.api.access import UNKNOWN, Access, identified, session_token, shown_key
 from search.api.errors import Refused, failed, problem
+from search.asking import EVERYBODY, NOBODY, Caller, asked_by, lacking
 from simulator.errors import StoreError
 
 OPEN = frozenset({"/login", "/logout", "/healthz", "/readyz"})
@@ -35,7 +36,8 @@ PAGE_CSP = (
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer" a browser sends a form of our own as from nowhere.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -79,14 +81,16 @@ class Guard:
         guarded = send if scope["type"] == "websocket" else _with_headers(scope, send)
         connection = HTTPConnection(scope)
         try:
-            scope.setdefault("state", {})["caller"] = await self._caller(connection)
+            caller = await self._caller(connection)
         except Refused as error:
             await _refuse(error, connection, receive, guarded)
             return
         except StoreError:
             await _refuse(Refused(503, "the store cannot be read or written now"), connection, receive, guarded)
             return
-        await self._answered(scope, receive, guarded)
+        scope.setdefault("state", {})["caller"] = caller
+        with asked_by(caller or NOBODY):
+            await self._answered(scope, receive, guarded)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Has the application answer; what fails in it is answered here, where every answer gets its headers."""
@@ -124,7 +128,7 @@ class Guard:
             raise Refused(401, UNKNOWN, {"WWW-Authenticate": "Bearer"})
         self.rates.count(self.rates.per_key, "key", caller.key_id)
         if "read" not in caller.scopes:
-            raise Refused(403, "the key may not do this: it needs the scope read")
+            raise Refused(403, lacking("read"))
         return caller
 
 

@@ -199,7 +199,7 @@ def test_over_tls_the_cookie_is_secure_and_hsts_is_sent(start: Start, store: Sto
 def test_every_answer_has_security_headers(start: Start, path: str) -> None:
     headers = start().get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 

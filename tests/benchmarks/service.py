@@ -143,7 +143,7 @@ def _copied(store: Store, study: str, place: int) -> str:
     with store.write() as session:
         session.execute(insert(Trial), [_as_trial(each, made.id, number, number < len(real)) for number, each in enumerate(filled)])
         numbered = select(Trial.number, Trial.id).where(Trial.study_id == made.id)
-        own: dict[int, int] = dict(session.execute(numbered).tuples().all())
+        own: dict[int, int] = dict(session.execute(numbered).all())
         points = [{**values_of(p.point), "study_id": made.id, "trial_id": own[p.trial.number]} for p in found]
         session.execute(insert(Point), [{name: value for name, value in each.items() if name != "id"} for each in points])
     record.start_study(store, made.id)

@@ -2,86 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from db import queries, record
-from db.rows import PointResult, TrialResult, TrialRow
-from db.session import open_store
+from tests.api.asking import Service
+from tests.dashboard.browsing import browser, drawn, until, visit
+from tests.dashboard.storing import keep
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
     from tests.dashboard.conftest import Stored
 
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE_MS = 30_000
+__all__ = ["browser", "visit"]
 pytestmark = pytest.mark.slow
-
-
-def missing(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("the package playwright is not installed")
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        missing(f"no browser: none of {', '.join(PROGRAMS)} in PATH")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
-def scored(trial: TrialRow) -> TrialResult:
-    """Returns a trial with the Metrics and the objectives at its capacity, as a search stores them."""
-    values = {each.name: getattr(trial, each.name) for each in fields(TrialResult)}
-    at = next((item["metrics"] for item in trial.curve if item["rate_rps"] == trial.capacity_rps), None)
-    if at is not None:
-        price = "usd_per_million_output_tokens"
-        values |= {"metrics": at, "objectives": {price: at[price], "ttft_p99_s": at["ttft_s"]["p99"]}}
-    return TrialResult(**values)
-
-
-def keep(path: Path, stored: Stored) -> str:
-    """Writes a study with its trials and points to a new store, and returns its id."""
-    with open_store(path) as store:
-        study = record.create_study(
-            store,
-            name=stored.study.name,
-            digest=stored.study.digest,
-            request=stored.study.request,
-            seed=0,
-            versions={},
-            kernel_digest="k",
-        )
-        for trial in stored.trials:
-            plain = scored(trial)
-            own = [item.point for item in stored.points if item.trial.id == trial.id]
-            points = [PointResult(**{each.name: getattr(point, each.name) for each in fields(PointResult)}) for point in own]
-            record.upsert_trial(store, study.id, plain, points)
-        record.finish_study(store, study.id, "done", stored.study.summary)
-        assert queries.frontier(store, study.id)
-        return study.id
 
 
 @pytest.fixture(scope="module")
@@ -89,50 +25,9 @@ def address(stored: Stored, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Yields the address of the page of a study of 42 trials; the service is stopped in the end."""
     path = tmp_path_factory.mktemp("pages") / "studies.db"
     study = keep(path, stored)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "search.cli", "serve", "--port", str(port), "--db", str(path)]
-    with (path.parent / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/studies/{study}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Yields an opener of pages; nothing may go wrong in any of them, nor leave this machine."""
-    wrong: list[str] = []
-    contexts = []
-
-    def visit(url: str, ready: str, width: int = 1280) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith(LOCAL) else wrong.append(request.url))
-        page.goto(url)
-        page.wait_for_selector(ready)
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-LOCAL = ("http://127.0.0.1", "data:", "blob:")
+    service = Service(path)
+    yield f"{service.url}/studies/{study}"
+    service.end()
 
 
 CELL = '.ag-row[row-index="0"] .ag-cell[col-id="device"]'
@@ -143,21 +38,6 @@ def to_grid(page: Page) -> None:
     page.wait_for_selector(CELL, state="attached")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(CELL)
-
-
-def until(page: Page, truth: str) -> None:
-    """Waits until an expression holds in the page, whose policy lets nobody evaluate text within it."""
-    end = time.monotonic() + PATIENCE_MS / 1000
-    while not page.evaluate(truth):
-        assert time.monotonic() < end, truth
-        page.wait_for_timeout(100)
-
-
-def drawn(page: Page, name: str) -> str:
-    """Returns the selector of a chart that has been drawn."""
-    selector = f'.dash-graph[id*="{name}"] .main-svg'
-    page.wait_for_selector(selector)
-    return selector
 
 
 def test_a_study_shows_answer_frontier_knobs_and_trials(address: str, visit: Callable[..., Page]) -> None:

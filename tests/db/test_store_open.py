@@ -102,7 +102,7 @@ def test_a_postgresql_database_with_colliding_tables_is_refused(postgresql_url: 
     open_store(postgresql_url).close()
     with engine_of(postgresql_url).begin() as connection:
         connection.execute(text("DROP TABLE trimtab_revision"))
-    assert "another program's, with tables events, idempotency, jobs, points, studies" in _refused(postgresql_url)
+    assert "another program's, with tables api_keys, corrections, events," in _refused(postgresql_url)
 
 
 def test_a_store_of_a_newer_version_is_refused_untouched(url: str, engine_of: Make, new_study: Make) -> None:

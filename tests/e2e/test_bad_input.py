@@ -259,7 +259,7 @@ def test_a_full_or_read_only_disk_is_told_in_one_line(capsys: pytest.CaptureFixt
 OPTIONS = [
     (["--foo"], "option: '--foo'", "--help"),
     (["seach", "r.yaml"], "command: 'seach'", "allowed: search"),
-    (["plan", "r.yaml"], "command: 'plan'", "simulate"),
+    (["plot", "r.yaml"], "command: 'plot'", "simulate"),
     (["search"], "REQUEST.yaml: missing", "required"),
     (["simulate"], "SCENARIO.yaml: missing", "required"),
     (["frontier"], "STUDY: missing", "required"),

@@ -47,8 +47,8 @@ def curve(capacity: float) -> list[dict[str, Any]]:
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
     """Returns a store with the study `chat` of two deployments on its frontier and one that is infeasible."""
-    asked = {"name": "chat", "model": MODEL, "workload": {"preset": "chat"}, "slo": SLO, "prices": "cloud-2026-11", "demand": None}
-    asked |= {"profiles": [{"source": "roofline"}], "objectives": ["usd_per_hour"]}
+    asked: dict[str, Any] = {"name": "chat", "model": MODEL, "workload": {"preset": "chat"}, "slo": SLO, "demand": None}
+    asked |= {"prices": "cloud-2026-11", "profiles": [{"source": "roofline"}], "objectives": ["usd_per_hour"]}
     with open_store(str(tmp_path / "studies.db")) as opened:
         made = record.create_study(opened, name="chat", digest="d", request=asked, seed=0, versions={}, kernel_digest="k")
         record.start_study(opened, made.id)
@@ -225,8 +225,9 @@ def test_a_missed_hour_adds_replicas_until_it_is_kept(store: Store, monkeypatch:
         fewest = max(replicas, -int(-rate * 1.1 // 12))
         kept = fewest == replicas
         bounds = (Missed(bound="ttft_p99_s", limit_s=2.0, value_s=1.0 if kept else 3.0),)
-        told = {"rate_rps": rate, "replicas": replicas, "requests": 1, "kept": kept, "bounds": bounds, "traffic": ""}
-        return Checked(Window(hour=hour, label=week.label(hour), **told), fewest)
+        label = week.label(hour)
+        window = Window(hour=hour, label=label, rate_rps=rate, replicas=replicas, requests=1, kept=kept, bounds=bounds, traffic="")
+        return Checked(window, fewest)
 
     monkeypatch.setattr(plans, "check", check)
     before = plan(asked(trials=[0]), store)

@@ -12,7 +12,7 @@ from db import pages, queries
 from db.rows import StudyState
 from search import documents, service, uploads
 from search.api import models
-from search.api.access import Caller, require
+from search.api.access import require
 from search.api.bodies import RequestBody, parsed
 from search.api.errors import Refused, documented
 from search.api.state import (
@@ -27,6 +27,7 @@ from search.api.state import (
     answer,
     cursor_of,
 )
+from search.asking import Caller
 from search.check import check
 from search.request import SearchRequest
 from simulator.errors import InputError

@@ -15,8 +15,10 @@ from profiler.load import engines
 from profiler.load.engines import faults
 from tests.profiler.load.faking import SERVER, Fake, gone, launch, told
 
+# Where this test runs in the background of a shell, SIGINT is ignored by what it starts.
 USER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from profiler.load import engines
 from profiler.load.engines import faults
