@@ -63,7 +63,7 @@ def run(store: Store, suite: Suite, how: How | None = None, report: Report = lam
         told.append(_judged(suite, case, last, found, None if isinstance(case, EngineCase) else count))
     result = SweepRunResult(
         suite=suite.name,
-        verdict=_verdict(base is not None, told),
+        verdict=_verdict(told),
         baseline=name,
         baseline_run=None if base is None else base.id,
         seed_shift=how.shift,
@@ -123,7 +123,8 @@ def _judged(
     return blamed(case, before, compare(before, now, tolerances, comparisons), tolerances)
 
 
-def _verdict(compared: bool, cases: list[SweepCaseResult]) -> str:
+def _verdict(cases: list[SweepCaseResult]) -> str:
     if any(case.findings for case in cases):
         return "changed"
+    compared = [case for case in cases if case.kind != "accuracy" and all(note["kind"] != "new" for note in case.notes)]
     return "same" if compared else "first"

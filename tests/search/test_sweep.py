@@ -15,10 +15,14 @@ import pytest
 import yaml
 
 import simulator.schedulers
-from search import capacity
+from search import capacity, driver
 from search.cli import main
+from search.sweep import searches
+from search.sweep.suite import read
 from simulator import catalog
 from simulator.optime import profile
+from tests.search.nursery import LEVELS
+from tests.shared import REPOSITORY
 
 GATE_UP = {"operator": "gemm", "n": 28672, "k": 4096, "dtype": "bfloat16", "weight_dtype": "bfloat16"}
 ROWS = (1, 8, 64, 256, 512, 1024, 2048, 4096)
@@ -221,6 +225,52 @@ def test_what_was_approved_is_the_baseline_from_then_on(lab: Lab) -> None:
     assert main(["sweep", "show", changed["id"], "--json", "--db", str(lab.folder / "s.db")]) == 0
     approval = json.loads(lab.capsys.readouterr().out)["approvals"][0]
     assert approval["reason"] == "it is right" and approval["approved_by"]
+
+
+@pytest.fixture
+def searching(fresh: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """Returns a lab whose suite is one search over two devices, with short runs; its first night was approved."""
+    for name, fidelity in LEVELS.items():
+        monkeypatch.setattr(driver, name, fidelity)
+    monkeypatch.setattr(searches, "FINAL", LEVELS["FINAL"])
+    space = {"device": ["H100-SXM", "L40S"], **LIMITS}
+    request = {
+        "name": "two devices",
+        "model": "meta-llama/Llama-3.1-8B",
+        "workload": {"preset": "chat"},
+        "slo": {"ttft_p99_s": 2.0, "itl_p99_s": 0.2},
+        "prices": "book.yaml",
+        "profiles": [{"source": "roofline"}],
+        "space": {**space, "max_model_len": 16384},
+        "budget": {"max_gpus": 1, "trials": 4},
+    }
+    fresh.write({"name": "lab", "searches": [{"name": "cheapest", "request": request, "seed": 3}]})
+    fresh.night("--executor", "inline", status=0)
+    fresh.approve()
+    return fresh
+
+
+def test_a_search_is_the_same_again_and_a_price_that_turns_its_winner_is_named(searching: Lab) -> None:
+    assert searching.night("--executor", "inline", status=0)["verdict"] == "same"
+    searching.book(40.0)
+    case = by_name(searching.night("--executor", "inline", status=1))["cheapest"]
+    winner = next(each for each in case["findings"] if each["kind"] == "winner")
+    assert winner["before"].startswith("H100-SXM") and winner["now"].startswith("L40S")
+    assert kinds(case) == {"price"} and "4 to 40 USD an hour" in case["why"]
+
+
+def test_a_search_without_an_answer_is_a_finding(searching: Lab) -> None:
+    suite = yaml.safe_load(searching.suite.read_text())
+    suite["searches"][0]["request"]["slo"] = {"ttft_p99_s": 0.0001}
+    searching.write(suite)
+    case = by_name(searching.night("--executor", "inline", status=1))["cheapest"]
+    assert case["state"] == "infeasible" and {each["kind"] for each in case["findings"]} == {"state"}
+    assert "suite" in kinds(case)
+
+
+def test_the_example_is_a_suite_of_few_cases() -> None:
+    suite = read(REPOSITORY / "examples" / "nightly.yaml")
+    assert {type(case).__name__ for case in suite.cases()} == {"PricesCase", "ScenarioCase", "SearchCase", "AccuracyCase"}
 
 
 def test_feasible_to_infeasible_is_a_finding(lab: Lab) -> None:
