@@ -108,10 +108,12 @@ class _Place:
                 self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
                 self.process.start()
                 theirs.close()
+            pipe = self.pipe
             if not self.loaded:
-                with suppress(EOFError, OSError):
-                    self.loaded = self.pipe.poll(LOADING_S) and bool(self.pipe.recv())
-            return self.pipe
+                # Whoever ends the process meanwhile closes the pipe under this thread.
+                with suppress(EOFError, OSError, TypeError, ValueError):
+                    self.loaded = pipe.poll(LOADING_S) and bool(pipe.recv())
+            return pipe
 
     def end(self) -> None:
         """Ends the process, if there is one."""

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from search.api import logs
 from search.api.access import Access
 from search.api.app import application
+from search.api.compressed import Compressed
 from search.api.state import Limits
 from search.supervisor import Supervisor
 
@@ -36,6 +37,7 @@ def build(db: str, limits: Limits | None = None, access: Access | None = None, o
 
     def extend(app: FastAPI) -> None:
         mount(app, lambda: app.state.service.store, with_keys=access is not None and access.on)
+        app.add_middleware(Compressed)
 
     return application(db, limits, extend=extend, access=access, routes=LINKED if only == "dashboard" else None)
 
