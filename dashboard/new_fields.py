@@ -102,11 +102,8 @@ def model_group(values: form.Values, wrong: Mapping[str, str]) -> list[Component
 def origin_group(values: form.Values, wrong: Mapping[str, str]) -> Component:
     """Returns the choice of where traffic comes from."""
     kinds = [kind for kind in form.ORIGINS if kind != form.YAML or values["traffic"] == kind]
-    radio = dcc.RadioItems(
-        id=id_of("traffic"), options=[{"label": WORDS[kind], "value": kind} for kind in kinds], value=values["traffic"], inline=True
-    )
-    said = html.P(wrong.get("traffic", ""), id=wrong_id("traffic"), className="wrong", **aria(live="polite"))
-    return html.Div([radio, said], className="origin", role="group", **aria(label="Where traffic comes from"))
+    options = [{"label": WORDS[kind], "value": kind} for kind in kinds]
+    return _field("traffic", "Requests like those of", _choice("traffic", values["traffic"], options), wrong)
 
 
 def preset_part(values: form.Values, wrong: Mapping[str, str]) -> Component:

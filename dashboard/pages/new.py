@@ -99,11 +99,10 @@ def _groups(store: Store, values: form.Values, wrong: Mapping[str, str]) -> list
         section("Model", _fields(new_fields.model_group(values, wrong))),
         section(
             "Traffic",
-            new_fields.origin_group(values, wrong),
+            _fields([new_fields.origin_group(values, wrong), new_fields.rate_field(values, wrong)]),
             _part("preset", values, [new_fields.preset_part(values, wrong)]),
             _part("trace", values, new_fields.trace_part(values, wrong, trace_options(store))),
             _part("numbers", values, new_fields.length_part(values, wrong), "three"),
-            _fields([new_fields.rate_field(values, wrong)]),
             html.Div(id="new-preview", className="preview"),
         ),
         section(
