@@ -55,9 +55,8 @@ def _text(name: str, value: Any, placeholder: str = "") -> Component:
     return dcc.Input(id=id_of(name), type="text", value=value or "", debounce=0.4, placeholder=placeholder, autoComplete="off")
 
 
-def _number(name: str, value: Any, placeholder: str = "", least: float | None = None) -> Component:
-    more: dict[str, Any] = {} if least is None else {"min": least}
-    return dcc.Input(id=id_of(name), type="number", value=value, debounce=0.4, step="any", placeholder=placeholder, **more)
+def _number(name: str, value: Any, placeholder: str = "") -> Component:
+    return dcc.Input(id=id_of(name), type="number", value=value, debounce=0.4, step="any", placeholder=placeholder)
 
 
 def _choice(
@@ -103,11 +102,8 @@ def model_group(values: form.Values, wrong: Mapping[str, str]) -> list[Component
 def origin_group(values: form.Values, wrong: Mapping[str, str]) -> Component:
     """Returns the choice of where traffic comes from."""
     kinds = [kind for kind in form.ORIGINS if kind != form.YAML or values["traffic"] == kind]
-    radio = dcc.RadioItems(
-        id=id_of("traffic"), options=[{"label": WORDS[kind], "value": kind} for kind in kinds], value=values["traffic"], inline=True
-    )
-    said = html.P(wrong.get("traffic", ""), id=wrong_id("traffic"), className="wrong", **aria(live="polite"))
-    return html.Div([radio, said], className="origin", role="group", **aria(label="Where traffic comes from"))
+    options = [{"label": WORDS[kind], "value": kind} for kind in kinds]
+    return _field("traffic", "Requests like those of", _choice("traffic", values["traffic"], options), wrong)
 
 
 def preset_part(values: form.Values, wrong: Mapping[str, str]) -> Component:
@@ -143,7 +139,7 @@ def length_part(values: form.Values, wrong: Mapping[str, str]) -> list[Component
     for kind in form.LENGTHS:
         word = kind.capitalize()
         found += [
-            _field(f"{kind}.median", f"{word} tokens, median", _number(f"{kind}.median", values[f"{kind}.median"], least=0), wrong),
+            _field(f"{kind}.median", f"{word} tokens, median", _number(f"{kind}.median", values[f"{kind}.median"]), wrong),
             _field(
                 f"{kind}.sigma", "Spread (sigma)", _number(f"{kind}.sigma", values[f"{kind}.sigma"], "none: always the same"), wrong
             ),
@@ -154,7 +150,7 @@ def length_part(values: form.Values, wrong: Mapping[str, str]) -> list[Component
 
 def rate_field(values: form.Values, wrong: Mapping[str, str]) -> Component:
     """Returns the load that fleets are sized for."""
-    control = _number("rate", values["rate"], "its own capacity", least=0)
+    control = _number("rate", values["rate"], "its own capacity")
     return _field(
         "rate", "Load to size for (requests/s)", control, wrong, "Left empty, each deployment is judged at its own capacity."
     )
@@ -172,7 +168,7 @@ def slo_group(values: form.Values, wrong: Mapping[str, str]) -> list[Component]:
             clearable=False,
             searchable=False,
         )
-        both = html.Div([pick, _number(name, values[name], "no limit", least=0)], className="bound")
+        both = html.Div([pick, _number(name, values[name], "no limit")], className="bound")
         label = f"{spoken(latency)} (s)"
         found.append(_field(name, label, both, wrong, SLO_WORDS[latency]))
     return found
@@ -193,7 +189,7 @@ def money_group(values: form.Values, wrong: Mapping[str, str]) -> list[Component
         ),
         _field("prices", "Price book", _choice("prices", values["prices"], books, clearable=True, placeholder="No dollars"), wrong),
         _knob("tensor_parallel_size", values, wrong),
-        _field("max_gpus", "GPUs of a fleet, at most", _number("max_gpus", values["max_gpus"], least=1), wrong),
+        _field("max_gpus", "GPUs of a fleet, at most", _number("max_gpus", values["max_gpus"]), wrong),
     ]
 
 
@@ -206,7 +202,7 @@ def goal_group(values: form.Values, wrong: Mapping[str, str]) -> list[Component]
     pick = _choice("objectives", values["objectives"], options, multi=True)
     return [
         _field("objectives", "Objectives, the first ranks the answers", pick, wrong, wide=True),
-        _field("trials", "Deployments to try, at most", _number("trials", values["trials"], least=1), wrong),
+        _field("trials", "Deployments to try, at most", _number("trials", values["trials"]), wrong),
     ]
 
 
@@ -218,7 +214,7 @@ def knob_group(values: form.Values, wrong: Mapping[str, str]) -> list[Component]
         *(_knob(name, values, wrong) for name in ordered),
         _field("engine", "Engine", _choice("engine", values["engine"], plain(catalog.names("engines"))), wrong),
         _field("sampler", "Sampler", _choice("sampler", values["sampler"], plain(samplers.names())), wrong),
-        _field("seed", "Seed", _number("seed", values["seed"], least=0), wrong),
+        _field("seed", "Seed", _number("seed", values["seed"]), wrong),
     ]
 
 

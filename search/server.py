@@ -25,8 +25,8 @@ from search.supervisor import Supervisor
 
 # An open stream of events would hold up the end; who follows one resumes it.
 GRACE_S = 2
-# The files of `search.api.routes` that the pages link to.
-LINKED = frozenset({"exports", "launch"})
+# The files of `search.api.routes` that the pages link to, or send files to.
+LINKED = frozenset({"catalog", "exports", "launch", "traces"})
 
 
 def build(db: str, limits: Limits | None = None, access: Access | None = None, only: str | None = None) -> FastAPI:

@@ -12,18 +12,6 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       place.classList.remove("busy");
       return answer.body.trace ? answer.body : { error: answer.body.detail };
     },
-    sent: async function (asked) {
-      const no = window.dash_clientside.no_update;
-      if (!asked) return [no, no];
-      const button = document.getElementById("new-submit");
-      button.disabled = true;
-      button.classList.add("busy");
-      const body = JSON.stringify(asked.document);
-      const answer = await window.dash_clientside.create.asked("/api/v1/studies", body, { "Content-Type": "application/json" });
-      button.disabled = false;
-      button.classList.remove("busy");
-      return answer.body.id ? ["/studies/" + answer.body.id, no] : [no, answer.body];
-    },
     // The input that the component makes for itself has no name for a screen reader.
     labelled: function () {
       const input = document.querySelector("#new-upload input");

@@ -19,8 +19,12 @@ from dashboard.view import View
 from dashboard.words import usd
 from db import queries, traces
 from db.session import Store
+from search import inward, service, uploads
+from search.asking import allowed
+from search.check import check
+from search.request import SearchRequest
 from simulator import catalog
-from simulator.errors import InputError
+from simulator.errors import InputError, TrimtabError
 
 TITLE, PATH, NAV = "New search", "/new", 2
 PARTS = ("preset", "trace", "numbers")
@@ -58,8 +62,6 @@ def layout(view: View) -> Component:
             dcc.Store(id="new-workload", data=document.get("workload")),
             dcc.Store(id="new-address"),
             dcc.Store(id="new-uploaded"),
-            dcc.Store(id="new-send"),
-            dcc.Store(id="new-sent"),
             html.Div([html.Div(_groups(view.store, values, wrong)), _beside(document, shown, wrong)], className="asked"),
         ]
     )
@@ -97,11 +99,10 @@ def _groups(store: Store, values: form.Values, wrong: Mapping[str, str]) -> list
         section("Model", _fields(new_fields.model_group(values, wrong))),
         section(
             "Traffic",
-            new_fields.origin_group(values, wrong),
+            _fields([new_fields.origin_group(values, wrong), new_fields.rate_field(values, wrong)]),
             _part("preset", values, [new_fields.preset_part(values, wrong)]),
             _part("trace", values, new_fields.trace_part(values, wrong, trace_options(store))),
             _part("numbers", values, new_fields.length_part(values, wrong), "three"),
-            _fields([new_fields.rate_field(values, wrong)]),
             html.Div(id="new-preview", className="preview"),
         ),
         section(
@@ -202,7 +203,6 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
     for function, parts in {
         "addressed": (Output("new-address", "id"), Input("new-address", "data")),
         "uploaded": (Output("new-uploaded", "data"), Input("new-upload", "contents"), State("new-upload", "filename")),
-        "sent": (Output("url", "href", allow_duplicate=True), Output("new-sent", "data"), Input("new-send", "data")),
     }.items():
         named = ClientsideFunction("study" if function == "addressed" else "create", function)
         app.clientside_callback(named, *parts, prevent_initial_call=True)  # type: ignore[no-untyped-call]
@@ -341,34 +341,36 @@ def _told(app: Dash, store: Callable[[], Store]) -> None:
 
 def _sent(app: Dash, store: Callable[[], Store]) -> None:
     @app.callback(
-        Output("new-send", "data"),
-        Output("new-wrong", "children", allow_duplicate=True),
-        Input("new-submit", "n_clicks"),
-        State("new-yaml", "value"),
-        prevent_initial_call=True,
-    )
-    def send(clicks: int | None, text: str | None) -> tuple[object, object]:
-        if not clicks:
-            return no_update, no_update
-        try:
-            document = form.document_of(text or "")
-        except InputError as error:
-            return no_update, warning(str(error))
-        # The service itself decides who may submit, and looks at all that can be looked at.
-        return {"document": json.loads(json.dumps(document, default=str)), "time": clicks}, None
-
-    @app.callback(
         output={
+            "href": Output("url", "href", allow_duplicate=True),
             "wrong": {name: Output(wrong_id(name), "children", allow_duplicate=True) for name in new_fields.WITH_LINE},
             "elsewhere": Output("new-wrong", "children", allow_duplicate=True),
             "fold": Output("new-fold", "open", allow_duplicate=True),
         },
-        inputs={"answer": Input("new-sent", "data")},
+        inputs={"clicks": Input("new-submit", "n_clicks"), "text": State("new-yaml", "value")},
+        running=[(Output("new-submit", "disabled"), True, False)],
         prevent_initial_call=True,
     )
-    def refused(answer: dict[str, Any] | None) -> dict[str, Any]:
-        told = answer or {}
-        errors = [(str(each["field"]), each.get("value"), str(each["allowed"])) for each in told.get("errors") or ()]
-        wrong = by_field(errors) if errors else {ELSEWHERE: str(told.get("detail") or "")}
+    async def send(clicks: int | None, text: str | None) -> dict[str, Any]:
+        kept = {"href": no_update, "fold": no_update, "wrong": dict.fromkeys(new_fields.WITH_LINE, no_update)}
+        if not clicks:
+            return {**kept, "elsewhere": no_update}
+        try:
+            return {**kept, "href": f"/studies/{await asyncio.to_thread(submitted, store(), text or '')}", "elsewhere": None}
+        except InputError as error:
+            wrong = by_field([(error.field, error.value, error.allowed)])
+        except TrimtabError as error:
+            wrong = {ELSEWHERE: str(error)}
         lines = {name: wrong.get(name, "") for name in new_fields.WITH_LINE}
-        return {"wrong": lines, "elsewhere": _elsewhere(wrong), "fold": True if _in_fold(wrong) else no_update}
+        return {**kept, "wrong": lines, "elsewhere": _elsewhere(wrong), "fold": True if _in_fold(wrong) else no_update}
+
+
+def submitted(store: Store, text: str) -> str:
+    """Returns the id of the study that a YAML text asks for, now waiting for a worker; raises what there is to tell of it."""
+    caller = allowed("submit")
+    document = form.document_of(text)
+    inward.check(document)
+    request = SearchRequest.parse(document)
+    uploads.fetch(store, request.workload)
+    check(request)
+    return service.submit(store, request, key_id=caller.key_id).study.id
