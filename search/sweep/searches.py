@@ -88,7 +88,8 @@ def _objective(name: str, value: float, request: SearchRequest, trial: TrialRow)
     found = {name: seeded(exact(kind, value))}
     metric, statistic = name.removesuffix("_s").rsplit("_", 1)
     if trial.saturated_rps and trial.curve:
-        half_load = min(trial.curve, key=lambda run: abs(run["rate_rps"] - trial.saturated_rps / 2))
+        wanted = trial.saturated_rps / 2
+        half_load = min(trial.curve, key=lambda run: abs(run["rate_rps"] - wanted))
         at_half = (half_load["metrics"].get(f"{metric}_s") or {}).get(statistic)
         if at_half is not None:
             found[f"{name} at half load"] = of_interval(kind, at_half, FINAL.latency_spread)
