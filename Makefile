@@ -26,7 +26,7 @@ demand: $(STAMP)  ## 40 requests a second: which deployment, how many, dollars a
 
 test: $(STAMP)  ## All tests, on two cores; those that measure times come last, alone
 	$(BIN)/trimtab warmup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 lint: $(STAMP)  ## Style and import contracts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
@@ -10,7 +11,7 @@ from sqlalchemy import delete, select
 from db.jsontext import check_storable
 from db.rows import CorrectionResult, CorrectionRow, ValidationResult, ValidationRow, row_of, values_of
 from db.session import Store
-from db.tables import Correction, Trial, Validation
+from db.tables import Correction, Study, Trial, Validation
 from simulator.errors import InputError, StoreError
 
 
@@ -44,6 +45,36 @@ def of_study(store: Store, study_id: str, engine: str | None = None) -> list[tup
     with store.read() as session:
         found = session.execute(query.order_by(Trial.number, Validation.engine, Validation.load))
         return [(number, row_of(ValidationRow, row)) for number, row in found]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A validation with the number of its trial and the name of its study."""
+
+    row: ValidationRow
+    trial: int
+    name: str
+
+
+def newest(
+    store: Store, limit: int, before: int | None = None, *, engine: str | None = None, device: str | None = None
+) -> list[Found]:
+    """Returns at most `limit` validations of all studies, newest first, those before the id `before`."""
+    query = (
+        select(Validation, Trial.number, Study.name)
+        .join(Trial, Trial.id == Validation.trial_id)
+        .join(Study, Study.id == Validation.study_id)
+        .order_by(Validation.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(Validation.id < before)
+    if engine is not None:
+        query = query.where(Validation.engine == engine)
+    if device is not None:
+        query = query.where(Validation.device == device)
+    with store.read() as session:
+        return [Found(row_of(ValidationRow, row), number, name) for row, number, name in session.execute(query)]
 
 
 def keep_correction(store: Store, result: CorrectionResult) -> CorrectionRow:

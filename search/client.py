@@ -139,6 +139,18 @@ class Client:
         """Returns the document of `trimtab capacity --json`."""
         return self._post("/capacity", scenario)
 
+    def plan(self, request: Mapping[str, Any]) -> Document:
+        """Returns the plan of a fleet."""
+        return self._post("/plans", request)
+
+    def validations(self, study: str | None = None, **filters: Any) -> Document:
+        """Returns the validations of a study, or the newest of all, by `engine`, `device`, `limit` and `cursor`."""
+        return self._get("/validations", filters) if study is None else self._get(f"/studies/{_in_path(study)}/validations")
+
+    def corrections(self) -> Document:
+        """Returns all corrections."""
+        return self._get("/corrections")
+
     def catalog(self, kind: str, name: str | None = None) -> Document:
         """Returns the names of a kind, or all of one name."""
         return self._get(f"/catalog/{_in_path(kind)}" + ("" if name is None else f"/{quote(name)}"))

@@ -22,7 +22,7 @@ MOST_DEPTH, MOST_TEXT, LARGEST = 32, 10_000, 2**63 - 1
 
 
 def check(data: Mapping[str, Any]) -> None:
-    """Raises InputError for a path, a URL or a value that cannot be stored in a search request or a scenario from outside."""
+    """Raises InputError for a path, a URL or a value that cannot be stored in a request, a scenario or a plan from outside."""
     for field, value in walk(data):
         if isinstance(value, str):
             check_text(value, field)
@@ -30,7 +30,8 @@ def check(data: Mapping[str, Any]) -> None:
                 raise InputError(field, value, "a name; a request from outside may hold no path and no URL")
         elif isinstance(value, int) and abs(value) > LARGEST:
             raise InputError(field, value, f"a whole number of at most {LARGEST}")
-    _check_trace(data.get("workload"))
+    _check_trace(data.get("workload"), "workload.trace")
+    _check_trace(data.get("demand"), "demand.trace")
     if isinstance(prices := data.get("prices"), str) and prices not in catalog.names("prices"):
         raise unknown_name("prices", prices, catalog.names("prices"))
     for place, profile in enumerate(_listed(data.get("profiles"))):
@@ -62,10 +63,10 @@ def walk(value: object, field: str = "", depth: int = 0) -> Iterator[tuple[str, 
         yield field, value
 
 
-def _check_trace(workload: object) -> None:
-    trace = workload.get("trace") if isinstance(workload, Mapping) else None
+def _check_trace(told: object, field: str) -> None:
+    trace = told.get("trace") if isinstance(told, Mapping) else None
     if isinstance(trace, str) and not UPLOADED.fullmatch(trace):
-        raise InputError("workload.trace", trace, "sha256: and the 64 hexadecimal digits of an uploaded trace")
+        raise InputError(field, trace, "sha256: and the 64 hexadecimal digits of an uploaded trace")
 
 
 def _check_profile(profile: object, field: str) -> None:

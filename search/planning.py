@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from search import remote
 from search.output import console, print_json
 from search.usage import DEFAULT_DB
 
@@ -25,6 +26,10 @@ def plan(
     ] = DEFAULT_DB,
 ) -> None:
     """Plan a fleet over a week, and its cost."""
+    if (client := remote.service()) is not None:
+        with client:
+            remote.plan(client, file, as_json=as_json)
+        return
     from search.plan.request import read
 
     request = read(file)

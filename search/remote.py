@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _CHOSEN: ContextVar[tuple[str, str | None] | None] = ContextVar("service", default=None)
 # The commands that a service answers too.
-KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "export", "catalog", "compare"})
+KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "export", "catalog", "compare", "plan"})
 
 
 def choose(context: typer.Context, server: str | None, api_key: str | None) -> None:
@@ -90,6 +90,28 @@ def outward(client: Client, file: Path) -> dict[str, Any]:
             raise InputError("workload.trace", trace, "a readable file")
         body["workload"] = {**dict(workload or {}), "trace": client.upload_trace(Path(trace))}
     return body
+
+
+def plan(client: Client, file: Path, *, as_json: bool) -> None:
+    """Prints a plan, its forecast table and its traces taken along."""
+    from search.output import console, print_json
+    from search.plan import Plan
+    from search.plan.request import read
+    from search.plan_table import show_plan
+
+    request = read(file)
+    body = request.model_dump(mode="json", exclude_unset=True)
+    for name, told in (("demand", request.demand), ("workload", request.workload)):
+        trace = told.trace if told is not None else None
+        if trace is not None and not trace.startswith(UPLOAD):
+            if not Path(trace).is_file():
+                raise InputError(f"{name}.trace", trace, "a readable file")
+            body[name]["trace"] = client.upload_trace(Path(trace))
+    document = client.plan(body)
+    if as_json:
+        print_json(document)
+    else:
+        show_plan(console(), Plan.parse(document))
 
 
 def simulate(client: Client, file: Path, outputs: Mapping[str, Path | None], *, as_json: bool) -> None:

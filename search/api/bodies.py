@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from search import inward
 from search.api.errors import Invalid
+from search.plan.request import PlanRequest
 from search.request import SearchRequest
 from simulator.errors import InputError
 from simulator.scenario import Scenario
@@ -50,6 +51,16 @@ class As:
 
 
 RequestBody = Annotated[dict[str, Any], As(SearchRequest), Body(examples=[REQUEST_EXAMPLE])]
+PLAN_EXAMPLE: dict[str, Any] = {
+    "deployments": [{"model": "meta-llama/Llama-3.1-8B", "device": "H100-SXM"}],
+    "slo": {"ttft_p99_s": 2.0, "itl_p99_s": 0.2},
+    "prices": "cloud-2026-11",
+    "profiles": [{"source": "roofline"}],
+    "demand": {"preset": "chat", "mean_rps": 10},
+    "fleet": {"headroom": 0.1, "scaling": {"start_up_s": 600}},
+    "check": {"windows": 0},
+}
+PlanBody = Annotated[dict[str, Any], As(PlanRequest), Body(examples=[PLAN_EXAMPLE])]
 ScenarioBody = Annotated[dict[str, Any], As(Scenario), Body(examples=[SCENARIO_EXAMPLE])]
 
 

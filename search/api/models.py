@@ -205,3 +205,86 @@ class Ready(Document):
 
     status: Literal["ok", "not ready"]
     parts: dict[str, str] = Field(description="`ok`, or what is wrong, by part.")
+
+
+class Planned(Document):
+    """A plan: the demand by hour, deployments by what their cheapest way to rent costs, the best, and what a budget buys."""
+
+    request: dict[str, Any]
+    slo: dict[str, float]
+    prices: str
+    demand: dict[str, Any]
+    candidates: list[dict[str, Any]]
+    best: dict[str, Any] | None
+    budget: dict[str, Any] | None
+    notes: list[str]
+
+
+class Validated(Document):
+    """A deployment on a real engine at a share of its claimed capacity: `errors` are (simulated - measured) / measured."""
+
+    trial: int
+    load: float
+    rate_rps: float
+    engine: str
+    device: str
+    state: str
+    fault: dict[str, Any] | None
+    errors: dict[str, Any] | None
+    measured: dict[str, Any] | None
+    simulated: dict[str, Any] | None
+    lag: dict[str, Any] | None
+
+
+class ValidatedLine(Validated):
+    """A validation in a list of those of all studies."""
+
+    id: int
+    study: str
+    name: str
+    finished_at: str
+    versions: dict[str, Any]
+
+
+class Validations(Document):
+    """A page of validations, newest first."""
+
+    items: list[ValidatedLine]
+    next_cursor: str | None
+
+
+class Agreement(Document):
+    """How the order of deployments agrees at a load, and by how much our pick is worse than the measured best."""
+
+    load: float
+    metric: str
+    deployments: int
+    spearman: float | None
+    kendall: float | None
+    regret: float | None
+
+
+class StudyValidations(Document):
+    """The validations of a study, and how the orders agree."""
+
+    study: str
+    items: list[Validated]
+    agreement: list[Agreement]
+
+
+class CorrectionLine(Document):
+    """A correction: factors of the simulator's seconds by operator class."""
+
+    name: str
+    device: str
+    engine: str
+    factors: dict[str, Any]
+    error: dict[str, Any]
+    training: list[dict[str, Any]]
+    created_at: str
+
+
+class Corrections(Document):
+    """All corrections by name."""
+
+    items: list[CorrectionLine]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from db.session import Store
+from db.session import Store, open_store
 from search.plan import budget as budgets
 from search.plan.check import busiest, check
 from search.plan.cost import Way, told, ways
@@ -41,6 +41,18 @@ def plan(request: PlanRequest, store: Store | None = None, report: Report = lamb
     if request.check.windows:
         found = _verified(request, terms, book, week, found, report)
     return _plan(request, terms.slo, terms.prices, week, book, found, (*terms.notes, *refused))
+
+
+def stored(request: PlanRequest, db: str) -> Plan:
+    """Returns the plan for a study of the store at `db`; raises as `plan` does."""
+    with open_store(db) as store:
+        return plan(request, store)
+
+
+def document(request: PlanRequest, db: str) -> dict[str, Any]:
+    """Returns the plan as a document, for a study from the store at `db`; for a process of its own."""
+    found = plan(request) if request.study is None else stored(request, db)
+    return found.model_dump(mode="json")
 
 
 def what_if(before: Plan, changes: Mapping[str, Any]) -> Plan:

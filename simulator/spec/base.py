@@ -129,12 +129,26 @@ def read_yaml(path: Path, field: str = "file") -> dict[str, Any]:
         raise InputError(field, str(path), f"a readable YAML file ({error.strerror or error})") from None
     except UnicodeDecodeError:
         raise InputError(field, str(path), "a YAML file in UTF-8") from None
+    return yaml_mapping(text, field, str(path))
+
+
+def yaml_mapping(text: str, field: str, shown: str) -> dict[str, Any]:
+    """Returns the mapping in a YAML text; raises InputError, with the line, where it is broken or no mapping."""
     try:
         data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}: {getattr(error, 'problem', 'broken')})" if mark else ""
-        raise InputError(field, str(path), f"valid YAML{where}") from None
+        raise InputError(field, shown, f"valid YAML{where}") from None
     if not isinstance(data, dict):
-        raise InputError(field, str(path), "a YAML file with a mapping of fields at its top")
+        raise InputError(field, shown, "a YAML file with a mapping of fields at its top")
     return {str(key): value for key, value in data.items()}
+
+
+def yaml_scalar(text: str) -> Any:
+    """Returns what a text means as one value of YAML; the text itself where it is no YAML or more than one value."""
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    return value if value is None or isinstance(value, bool | int | float | str) else text
