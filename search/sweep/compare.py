@@ -26,7 +26,8 @@ def compare(before: Case, now: SweepCaseResult, tolerances: Tolerances, comparis
     found = [*_states(before, now)]
     if before.state == now.state == "done":
         found += [*_numbers(before, now, tolerances, alpha), *_winner(before, now)]
-    found += [*_deployments(before, now), *_operators(before, now, tolerances)]
+    # Of a deployment on the brink other seeds may say otherwise.
+    found += [*(_deployments(before, now) if alpha is None else ()), *_operators(before, now, tolerances)]
     return replace(now, findings=found)
 
 
@@ -45,6 +46,8 @@ def _numbers(before: Case, now: Case, tolerances: Tolerances, alpha: float | Non
                 yield _finding("price", name, None, new["value"], f"{name}: new, {new['value']:g} USD an hour", None)
             continue
         moved = change(old["value"], new["value"])
+        if alpha is not None and new.get("same_seeds"):
+            continue
         tolerance, by_chance = getattr(tolerances, new["kind"]), 0.0 if alpha is None else noise(old, new, alpha)
         if beyond(old["value"], new["value"], tolerance, by_chance):
             allowed = max(tolerance, by_chance)

@@ -37,6 +37,11 @@ def exact(kind: Kind, value: float) -> dict[str, Any]:
     return {"value": value, "kind": kind}
 
 
+def seeded(number: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a number that is compared between nights of the same seeds alone, since nobody knows how far others move it."""
+    return {**number, "same_seeds": True}
+
+
 def scatter(number: Mapping[str, Any]) -> Scatter:
     """Returns how far the number would be off with other seeds."""
     samples = number.get("samples") or ()

@@ -15,7 +15,7 @@ from search import objectives, service
 from search.fidelity import FINAL
 from search.request import SearchRequest
 from search.sweep import digests
-from search.sweep.numbers import Kind, of_interval
+from search.sweep.numbers import Kind, exact, of_interval, seeded
 from search.sweep.suite import SearchCase
 from simulator.draw import draw
 from simulator.errors import Infeasible
@@ -55,7 +55,9 @@ def _result(
     for trial in trials:
         half = _half(trial)
         if trial.state == "done" and trial.capacity_rps and half is not None and trial.fidelity >= FINAL.requests:
-            numbers[f"capacity_rps of {names[trial.id]}"] = of_interval("capacity", trial.capacity_rps, half, FINAL.seeds)
+            number = of_interval("capacity", trial.capacity_rps, half, FINAL.seeds)
+            # The size of a fleet follows from the demand, and goes by whole replicas.
+            numbers[f"capacity_rps of {names[trial.id]}"] = number if request.demand is None else seeded(number)
     ranked = sorted((each for each in points if each.point.rank is not None), key=lambda each: each.point.rank or 0)
     marked: list[dict[str, Any]] = [{"kind": "states", "states": {names[trial.id]: trial.state for trial in trials}}]
     if ranked:
@@ -63,8 +65,7 @@ def _result(
         for name in request.objectives:
             value = winner.point.objectives.get(name)
             if value is not None:
-                half = FINAL.latency_spread if objectives.load(name).unit == "s" else (_half(winner.trial) or FINAL.spread)
-                numbers[name] = of_interval(_kind(name), value, half)
+                numbers |= _objective(name, value, request, winner.trial)
         tied = sorted({names[each.trial.id] for each in ranked if each.point.tied})
         marked.append({"kind": "winner", "winner": names[winner.trial.id], "tied": tied})
     return SweepCaseResult(
@@ -76,6 +77,23 @@ def _result(
         digests=_digests(case, request, trials, shift),
         notes=marked,
     )
+
+
+def _objective(name: str, value: float, request: SearchRequest, trial: TrialRow) -> dict[str, Any]:
+    """Returns the winner's objective; of a latency, which rises steeply at the safe rate, also that at half of saturation."""
+    kind = _kind(name)
+    if kind != "latency":
+        number = of_interval(kind, value, max(_half(trial) or 0.0, FINAL.spread))
+        return {name: number if request.demand is None else seeded(number)}
+    found = {name: seeded(exact(kind, value))}
+    metric, statistic = name.removesuffix("_s").rsplit("_", 1)
+    if trial.saturated_rps and trial.curve:
+        wanted = trial.saturated_rps / 2
+        half_load = min(trial.curve, key=lambda run: abs(run["rate_rps"] - wanted))
+        at_half = (half_load["metrics"].get(f"{metric}_s") or {}).get(statistic)
+        if at_half is not None:
+            found[f"{name} at half load"] = of_interval(kind, at_half, FINAL.latency_spread)
+    return found
 
 
 def _half(trial: TrialRow) -> float | None:

@@ -11,7 +11,7 @@ import pytest
 from db.sweep_rows import SweepCaseResult
 from search.sweep.blame import causes, verdict
 from search.sweep.compare import compare
-from search.sweep.numbers import better, beyond, exact, noise, of_interval, of_samples
+from search.sweep.numbers import better, beyond, exact, noise, of_interval, of_samples, seeded
 from search.sweep.suite import Tolerances
 
 LIMITS = Tolerances()
@@ -42,6 +42,12 @@ def test_with_other_seeds_a_change_within_the_interval_is_chance() -> None:
     now = case(numbers={"capacity_rps": of_interval("capacity", 103.0, 0.03, 4)})
     assert found(before, now, comparisons=10) == []
     assert [each["what"] for each in found(before, now)] == ["capacity_rps"], "with the same seeds it is a change"
+
+
+def test_what_nobody_knows_the_scatter_of_is_compared_with_the_same_seeds_alone() -> None:
+    before = case(numbers={"ttft_p99_s": seeded(exact("latency", 0.8))}, notes=states(h100="done"))
+    now = case(numbers={"ttft_p99_s": seeded(exact("latency", 1.7))}, notes=states(h100="infeasible"))
+    assert found(before, now, comparisons=10) == [] and len(found(before, now)) == 2
 
 
 def test_chance_is_told_as_often_as_it_may_be() -> None:
