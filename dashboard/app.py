@@ -11,6 +11,7 @@ from dash import MATCH, ClientsideFunction, Dash, Input, Output, State, dcc, htm
 from dash.development.base_component import Component
 
 from dashboard import pages
+from dashboard.compressed import Compressed
 from dashboard.figures.theme import dark_for_light
 from dashboard.parts import SAID, aria, link, warning
 from dashboard.view import View
@@ -47,6 +48,7 @@ def mount(server: Any, store: Callable[[], Store], *, with_keys: bool = False) -
     )
     # The browser would otherwise keep a socket open for callbacks that stream, of which there are none.
     app.backend.websocket_capability = False
+    server.add_middleware(Compressed)
     app.layout = _shell(with_keys)
     _route(app, store)
     # Colours are swapped in the browser, which knows whether its reader likes it dark.

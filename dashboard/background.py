@@ -64,6 +64,13 @@ class Background:
             raise error
         return Answer(True, future.result())
 
+    def cancel(self, key: str) -> None:
+        """Drops the work; what runs is left to its end or its limit, and its answer to nobody."""
+        with self._lock:
+            future = self._kept.pop(key, None)
+        if future is not None:
+            future.cancel()
+
     def close(self) -> None:
         """Ends the process and drops what waits."""
         self._pool.shutdown(wait=False, cancel_futures=True)

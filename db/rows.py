@@ -207,7 +207,7 @@ class CorrectionRow(CorrectionResult):
     created_at: datetime
 
 
-def values_of(result: TrialResult | PointResult | ValidationResult | CorrectionResult) -> dict[str, Any]:
+def values_of(result: Any) -> dict[str, Any]:
     """Returns the fields by name, not copied: what `asdict` copies in depth costs more than the write."""
     return {item.name: getattr(result, item.name) for item in fields(result)}
 

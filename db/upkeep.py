@@ -15,6 +15,7 @@ from db.engine import writing_engine
 from db.failure import FAILURES, reason
 from db.location import database_url, shown
 from db.session import Store
+from db.sweep_tables import Baseline, SweepRun
 from db.tables import Event, Idempotency, LoginSession, Study, TraceFile
 from simulator.errors import InputError, StoreError
 
@@ -25,7 +26,8 @@ def prune(store: Store, before: datetime, *, keep: frozenset[str] = frozenset(),
     """Returns how much of each kind was removed, in one transaction, or would be with `dry_run`.
 
     Studies that ended before then go with all that is theirs, but those whose id or name is in `keep`; of other studies
-    that are over, the events; answered submits, logins that are over, and traces that no study is left to need.
+    that are over, the events; answered submits, logins that are over, and traces that no study is left to need; nights of
+    suites, but those that were ever approved as a baseline.
     """
     old = (Study.state.in_(OVER), func.coalesce(Study.finished_at, Study.created_at) < before)
     kept = (Study.id.not_in(keep), Study.name.not_in(keep))
@@ -38,6 +40,9 @@ def prune(store: Store, before: datetime, *, keep: frozenset[str] = frozenset(),
             "submits": session.execute(delete(Idempotency).where(Idempotency.created_at < before)),
             "sessions": session.execute(delete(LoginSession).where(LoginSession.expires_at < datetime.now(UTC))),
             "traces": session.execute(delete(TraceFile).where(_before(before), ~needed)),
+            "sweeps": session.execute(
+                delete(SweepRun).where(SweepRun.finished_at < before, SweepRun.id.not_in(select(Baseline.run_id)))
+            ),
         }
         found = {name: int(getattr(result, "rowcount", 0)) for name, result in counts.items()}
         if dry_run:

@@ -15,6 +15,7 @@ from simulator.errors import InputError
 from simulator.expected import of_run
 from simulator.kernel.digest import kernel_digest
 from simulator.measure import metrics
+from simulator.optime.chain import Through
 from simulator.resolve import resolve
 from simulator.run import Outcome, Prepared, prepare, simulate
 from simulator.scenario import Scenario
@@ -33,10 +34,13 @@ class Simulated:
     traffic: Traffic
 
 
-def run_simulation(scenario: Scenario, *, record_steps: bool = False) -> Simulated:
-    """Returns one run of the scenario, with all of its steps where they are asked for; raises InputError or Infeasible."""
+def run_simulation(scenario: Scenario, *, record_steps: bool = False, prepared: Prepared | None = None) -> Simulated:
+    """Returns one run of the scenario, with all of its steps where they are asked for; raises InputError or Infeasible.
+
+    `prepared` is its deployment where that is at hand.
+    """
     workload = scenario.workload
-    prepared = _prepared(scenario)
+    prepared = prepared or prepared_of(scenario)
     if workload.users is None and workload.rate_rps is None and own_rate(workload) is None:
         raise InputError("workload.rate_rps", None, "requests a second, since the workload has no clock of its own")
     traffic = draw(workload, None, workload.seed)
@@ -50,10 +54,11 @@ def run_simulation(scenario: Scenario, *, record_steps: bool = False) -> Simulat
     return Simulated(document, outcome, traffic)
 
 
-def run_capacity(scenario: Scenario) -> dict[str, Any]:
+def run_capacity(scenario: Scenario, prepared: Prepared | None = None) -> dict[str, Any]:
     """Returns the document that `capacity --json` prints; raises InputError or Infeasible.
 
-    `num_requests` of the workload sets the requests of a run, for each replica.
+    `num_requests` of the workload sets the requests of a run, for each replica; `prepared` is the deployment where that is
+    at hand.
     """
     if scenario.slo is None:
         raise InputError("slo", None, "the bounds that a capacity keeps, such as {ttft_p99_s: 2.0}")
@@ -62,7 +67,7 @@ def run_capacity(scenario: Scenario) -> dict[str, Any]:
         allowed = f"{MINIMUM_REQUESTS:,} or more, since shorter runs overstate a capacity"
         raise InputError("workload.num_requests", count, allowed)
     fidelity = replace(ANSWER, requests=count)
-    prepared = _prepared(scenario)
+    prepared = prepared or prepared_of(scenario)
     bill = _bill(scenario, prepared)
     found = measure_capacity(prepared, scenario.workload, scenario.slo, fidelity, scenario.workload.seed, bill)
     return _capacity_document(scenario, prepared, found, bill)
@@ -87,8 +92,9 @@ def _capacity_document(scenario: Scenario, prepared: Prepared, found: Capacity, 
     }
 
 
-def _prepared(scenario: Scenario) -> Prepared:
-    return prepare(resolve(scenario.deployment, "deployment"), scenario.profiles)
+def prepared_of(scenario: Scenario, through: Through | None = None) -> Prepared:
+    """Returns the scenario's deployment ready to run, its operators' times passed `through`; raises InputError or Infeasible."""
+    return prepare(resolve(scenario.deployment, "deployment"), scenario.profiles, through)
 
 
 def _bill(scenario: Scenario, prepared: Prepared) -> Bill | None:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from search import comparing, engines, keys, launches, loading, planning, profiles, remote, serve, upkeep, validating
+from search import comparing, engines, keys, launches, loading, planning, profiles, remote, serve, sweeping, upkeep, validating
 from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
@@ -35,6 +35,7 @@ app.add_typer(engines.app, name="engine")
 app.add_typer(campaign.app, name="campaign")
 app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
+app.add_typer(sweeping.app, name="sweep")
 comparing.register(app)
 loading.register(app)
 planning.register(app)

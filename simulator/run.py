@@ -15,6 +15,7 @@ from simulator.kernel import engine
 from simulator.kernel.pricelist import PriceList
 from simulator.kernel.records import Prices
 from simulator.memory import MemoryPlan, plan
+from simulator.optime.chain import Through
 from simulator.optime.provenance import Provenance
 from simulator.outcome import Outcome, outcome_of
 from simulator.spec.deployment import Resolved
@@ -52,8 +53,11 @@ class Prepared:
         return "counter" if self.limits.counters else "plain"
 
 
-def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
-    """Returns the deployment ready to run; raises Infeasible when it does not fit, InputError when it is not legal."""
+def prepare(deployment: Resolved, profiles: Profiles = None, through: Through | None = None) -> Prepared:
+    """Returns the deployment ready to run; raises Infeasible when it does not fit, InputError when it is not legal.
+
+    The times of operators pass `through`, where there is one.
+    """
     model = catalog.model(deployment.model, "deployment.model")
     memory = plan(
         deployment,
@@ -61,7 +65,7 @@ def prepare(deployment: Resolved, profiles: Profiles = None) -> Prepared:
         catalog.device(deployment.device, "deployment.device"),
         catalog.engine(deployment.engine, "deployment.engine"),
     )
-    prices, provenance = price_list(deployment, profiles)
+    prices, provenance = price_list(deployment, profiles, through)
     if _least_seconds(prices) <= 0:
         raise InputError("profiles", profiles, "sources under which every iteration takes time")
     policy = catalog.module("schedulers", deployment.scheduler, "deployment.scheduler")

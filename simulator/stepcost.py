@@ -10,7 +10,7 @@ import numpy as np
 from simulator import catalog
 from simulator.kernel.pricelist import MIXED, PREFILL_ONLY, PriceList
 from simulator.memory import shard_of, stages
-from simulator.optime.chain import Chain, open_sources
+from simulator.optime.chain import Chain, Through, open_sources
 from simulator.optime.families import Shard
 from simulator.optime.graphs import host_times
 from simulator.optime.iteration import Iteration
@@ -29,10 +29,11 @@ Profiles = Sequence[Mapping[str, object]] | None
 MOST_TOKENS_WITHOUT_BUDGET = 2**18
 
 
-def price_list(deployment: Resolved, profiles: Profiles = None) -> tuple[PriceList, Provenance]:
+def price_list(deployment: Resolved, profiles: Profiles = None, through: Through | None = None) -> tuple[PriceList, Provenance]:
     """Returns what every iteration of one engine costs, and where each operator's time comes from.
 
-    Raises InputError for an unknown name, a wrong setting of `profiles` or a parallelism that cannot be priced.
+    Operators' times pass `through`, those of a source of whole iterations do not. Raises InputError for an unknown name, a
+    wrong setting of `profiles` or a parallelism that cannot be priced.
     """
     return price_list_of(
         deployment,
@@ -40,15 +41,21 @@ def price_list(deployment: Resolved, profiles: Profiles = None) -> tuple[PriceLi
         catalog.device(deployment.device, "deployment.device"),
         catalog.engine(deployment.engine, "deployment.engine"),
         profiles,
+        through,
     )
 
 
 def price_list_of(
-    deployment: Resolved, model: Model, device: Device, engine: EngineProfile, profiles: Profiles = None
+    deployment: Resolved,
+    model: Model,
+    device: Device,
+    engine: EngineProfile,
+    profiles: Profiles = None,
+    through: Through | None = None,
 ) -> tuple[PriceList, Provenance]:
     """Returns the same for a model, a device and an engine that need not be in the catalog."""
     context = Context(deployment, model, device, engine)
-    opened = open_sources(profiles, context)
+    opened = open_sources(profiles, context, through)
     if isinstance(opened, Chain):
         return _from_operators(context, engine, opened)
     return _from_iterations(context, engine, *opened)

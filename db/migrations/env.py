@@ -6,6 +6,7 @@ from typing import Literal
 
 from alembic import context
 
+from db import sweep_tables  # noqa: F401 (its tables join those of db.tables)
 from db.migrate import VERSION_TABLE
 from db.tables import Base, UtcDateTime
 

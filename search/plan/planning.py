@@ -49,6 +49,12 @@ def stored(request: PlanRequest, db: str) -> Plan:
         return plan(request, store)
 
 
+def document(request: PlanRequest, db: str) -> dict[str, Any]:
+    """Returns the plan as a document, for a study from the store at `db`; for a process of its own."""
+    found = plan(request) if request.study is None else stored(request, db)
+    return found.model_dump(mode="json")
+
+
 def what_if(before: Plan, changes: Mapping[str, Any]) -> Plan:
     """Returns the plan with other fields of the request, from the stored curves: nothing is simulated.
 

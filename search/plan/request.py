@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -208,14 +208,20 @@ def forecast(path: Path) -> list[dict[str, float]]:
     field = "demand.forecast"
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            columns = [name.strip() for name in rows.fieldnames or ()]
-            if columns not in (["hour", "rate_rps"], ["hour", "rate_rps", "low", "high"]):
-                raise InputError(field, ",".join(columns), "a table with the columns hour,rate_rps or hour,rate_rps,low,high")
-            rows.fieldnames = columns
-            return [{name: _number(row, name, rows.line_num) for name in columns} for row in rows]
+            return forecast_rows(file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(field, str(path), f"a readable CSV file ({getattr(error, 'strerror', None) or error})") from None
+
+
+def forecast_rows(lines: Iterable[str]) -> list[dict[str, float]]:
+    """Returns the rows of a table of text; raises InputError as `forecast` does."""
+    rows = csv.DictReader(lines)
+    columns = [name.strip() for name in rows.fieldnames or ()]
+    if columns not in (["hour", "rate_rps"], ["hour", "rate_rps", "low", "high"]):
+        allowed = "a table with the columns hour,rate_rps or hour,rate_rps,low,high"
+        raise InputError("demand.forecast", ",".join(columns), allowed)
+    rows.fieldnames = columns
+    return [{name: _number(row, name, rows.line_num) for name in columns} for row in rows]
 
 
 def _number(row: Mapping[Any, Any], name: str, line: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -11,17 +11,23 @@ import numpy as np
 from simulator import catalog
 from simulator.errors import InputError
 from simulator.optime.operators import Floats, Ints, Operator
-from simulator.optime.provenance import Origin
+from simulator.optime.provenance import Origin, Priced
 from simulator.optime.sources import Context, IterationSource, OperatorSource
 
 Named = tuple[str, OperatorSource]
+# Sees an operator's times as its source gave them, and returns those that count.
+Through = Callable[[Operator, Priced], Priced]
 
 
 @dataclass(eq=False)
 class Chain:
-    """Operator sources in order, and the origins of what they were asked for so far, by operator name."""
+    """Operator sources in order, and the origins of what they were asked for so far, by operator name.
+
+    All times pass `through`, where there is one.
+    """
 
     sources: Sequence[Named]
+    through: Through | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
 
     def seconds(self, operators: Iterable[Operator]) -> dict[str, Floats]:
@@ -35,7 +41,7 @@ class Chain:
                 origin = Origin.of(name, dict(source.versions(operator)), priced.kinds)
                 known = self.origins.get(operator.name)
                 self.origins[operator.name] = known.joined(origin) if known else origin
-                return priced.seconds
+                return priced.seconds if self.through is None else self.through(operator, priced).seconds
         self.origins[operator.name] = Origin.absent()
         return np.zeros(operator.tokens.shape)
 
@@ -45,7 +51,9 @@ class Chain:
         return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *own]))
 
 
-def open_sources(profiles: Sequence[Mapping[str, object]] | None, context: Context) -> Chain | tuple[str, IterationSource]:
+def open_sources(
+    profiles: Sequence[Mapping[str, object]] | None, context: Context, through: Through | None = None
+) -> Chain | tuple[str, IterationSource]:
     """Returns the chain of `profiles`, or of the default order when there are none, or the one source of iterations.
 
     Raises InputError under `profiles.<n>` for an unknown source, a wrong setting, or a source that is not there; and for
@@ -57,7 +65,7 @@ def open_sources(profiles: Sequence[Mapping[str, object]] | None, context: Conte
             if len(opened) > 1:
                 raise InputError(f"profiles.{position}.source", name, "this source alone, since it prices whole iterations")
             return name, source
-    return Chain([(name, source) for name, source in opened if isinstance(source, OperatorSource)])
+    return Chain([(name, source) for name, source in opened if isinstance(source, OperatorSource)], through)
 
 
 def _by_default(context: Context) -> list[tuple[str, object]]:

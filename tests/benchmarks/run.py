@@ -1,6 +1,6 @@
 """Measures speed on this machine and writes build/bench.json: `python -m tests.benchmarks.run`, about ten minutes.
 
-Names after the command measure those parts alone: speed, features, shell, vidur, fidelity, study, service.
+Names after the command measure those parts alone: speed, features, shell, vidur, fidelity, study, service, pages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simulator.cli import warm_up
-from tests.benchmarks import features, fidelity, service, shell, speed, study, vidur_speed
+from tests.benchmarks import features, fidelity, pages, service, shell, speed, study, vidur_speed
 from tests.benchmarks.entry import Entry, load_average, machine
 
 PARTS: dict[str, Callable[[], Iterator[Entry]]] = {
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[], Iterator[Entry]]] = {
     "fidelity": fidelity.entries,
     "study": study.entries,
     "service": service.entries,
+    "pages": pages.entries,
 }
 OUT = Path("build/bench.json")
 

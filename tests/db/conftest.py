@@ -43,6 +43,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     shared: Store = request.getfixturevalue("postgresql_store")
     with shared.write() as session:
         session.execute(text("DELETE FROM studies"))
+        session.execute(text("DELETE FROM sweep_runs"))
     yield shared
 
 

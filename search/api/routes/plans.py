@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
@@ -16,8 +14,7 @@ from search.api.errors import Refused, documented
 from search.api.state import Limits, Opened, answer
 from search.bounded import Full, TooLong
 from search.plan import PlanRequest
-from search.plan import plan as planned
-from search.plan.planning import stored
+from search.plan.planning import document
 from simulator.errors import InputError
 from simulator.spec.workload import Workload
 
@@ -38,7 +35,7 @@ def plan(body: PlanBody, service: Opened) -> Response:
     if request.workload is not None:
         uploads.fetch(service.store, request.workload)
     try:
-        return answer(service.bounded.call(_document, request, service.db))
+        return answer(service.bounded.call(document, request, service.db))
     except Full:
         raise Refused(503, "as much as is worked out at once is being worked out; Retry-After says when to try again") from None
     except TooLong:
@@ -58,9 +55,3 @@ def check(request: PlanRequest, limits: Limits) -> None:
     for row in request.demand.forecast or ():
         if row.rate_rps > MOST_RPS:
             raise InputError(f"demand.forecast (hour {row.hour})", row.rate_rps, f"at most {MOST_RPS:,.0f}")
-
-
-def _document(request: PlanRequest, db: str) -> dict[str, Any]:
-    """Returns the plan as a document; runs in a process of its own, which opens the store for itself."""
-    found = planned(request) if request.study is None else stored(request, db)
-    return found.model_dump(mode="json")
