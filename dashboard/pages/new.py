@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +12,9 @@ from dash.development.base_component import Component
 from dashboard import example, new_fields, traffic_preview
 from dashboard import request_form as form
 from dashboard.new_fields import id_of, wrong_id
-from dashboard.parts import Content, aria, section, warning
-from dashboard.request_told import ELSEWHERE, Checked, by_field, checked, cores, rents, sentences, size_of, workload_of
+from dashboard.new_step import PARTS, answer, broken, edited, elsewhere, in_fold, kept
+from dashboard.parts import aria, section
+from dashboard.request_told import ELSEWHERE, by_field, checked, cores, rents, sentences, size_of, workload_of
 from dashboard.view import View
 from dashboard.words import usd
 from db import queries, traces
@@ -27,10 +27,7 @@ from simulator import catalog
 from simulator.errors import InputError, TrimtabError
 
 TITLE, PATH, NAV = "New search", "/new", 2
-PARTS = ("preset", "trace", "numbers")
 TRACES = 100
-# Addresses of more characters are refused by some proxies; what is longer is not kept in one.
-LONGEST_ADDRESS = 6000
 BY_FIELD = {id_of(name): name for name in form.FIELDS}
 
 
@@ -93,7 +90,7 @@ def _groups(store: Store, values: form.Values, wrong: Mapping[str, str]) -> list
         ],
         id="new-fold",
         className="fold",
-        open=_in_fold(wrong),
+        open=in_fold(wrong),
     )
     return [
         section("Model", _fields(new_fields.model_group(values, wrong))),
@@ -133,7 +130,7 @@ def _beside(document: Mapping[str, Any], text: str, wrong: Mapping[str, str]) ->
                     html.P(id="new-size", className="size", **aria(live="polite")),
                     html.P(id="new-time", className="caption"),
                     html.Button("Search", id="new-submit", type="button", className="main"),
-                    html.Div(_elsewhere(wrong), id="new-wrong", **aria(live="assertive")),
+                    html.Div(elsewhere(wrong), id="new-wrong", **aria(live="assertive")),
                 ],
                 className="run",
             ),
@@ -141,7 +138,7 @@ def _beside(document: Mapping[str, Any], text: str, wrong: Mapping[str, str]) ->
                 [
                     html.Label("The request as YAML", htmlFor="new-yaml"),
                     dcc.Textarea(id="new-yaml", value=text, spellCheck=False, wrap="off", rows=24, className="yaml"),
-                    html.Div(_kept(document), id="new-kept"),
+                    html.Div(kept(document), id="new-kept"),
                 ]
             ),
         ],
@@ -150,49 +147,12 @@ def _beside(document: Mapping[str, Any], text: str, wrong: Mapping[str, str]) ->
     )
 
 
-def _elsewhere(wrong: Mapping[str, str]) -> Content:
-    if wrong.get(ELSEWHERE):
-        return warning(wrong[ELSEWHERE])
-    count = len(wrong)
-    return html.P(f"{count} field{'s' if count > 1 else ''} to mend, marked in the form.", className="wrong") if wrong else None
-
-
-def _kept(document: Mapping[str, Any]) -> Content:
-    beyond = form.not_shown(document)
-    if not beyond:
-        return None
-    return html.P(["Kept as it is, since the form has no field for it: ", html.Code(", ".join(beyond))], className="caption")
-
-
-def _in_fold(wrong: Mapping[str, str]) -> bool:
-    folded = {"engine", "sampler", "seed", *(f"knob.{name}" for name in form.KNOBS if name not in new_fields.FRONT)}
-    return any(name in folded for name in wrong)
-
-
 def trace_options(store: Store) -> list[dict[str, str]]:
     """Returns the uploaded traces, newest first, with how many requests are in each."""
     return [
         {"label": f"{row.name}: {row.summary['requests']:,} requests", "value": f"sha256:{row.sha256}"}
         for row in traces.listed(store, TRACES)
     ]
-
-
-def edited(text: str, changed: Mapping[str, Any], values: Mapping[str, Any]) -> form.Document:
-    """Returns the document after some fields of the form have changed; raises InputError while the YAML is broken."""
-    document = form.document_of(text)
-    told = {name: clean(name, value) for name, value in changed.items()}
-    if "traffic" in told:
-        told |= {name: values[name] for name in form.TRAFFIC if name not in told}
-    return form.write(document, told)
-
-
-def clean(name: str, value: Any) -> Any:
-    """Returns what a control sent as `request_form` has it: whole numbers as such, no list that is None."""
-    if isinstance(value, float) and value == int(value) and not name.startswith("slo."):
-        return int(value)
-    if value is None and (name == "objectives" or name.startswith("knob.")):
-        return [] if name == "objectives" or form.is_chosen(name.removeprefix("knob.")) else ""
-    return value
 
 
 def register(app: Dash, store: Callable[[], Store]) -> None:
@@ -238,66 +198,9 @@ def _in_step(app: Dash) -> None:
         try:
             document = edited(text or "", {name: values[name] for name in changed}, values)
         except InputError as error:
-            return _broken(str(error))
+            return broken(str(error))
         new = form.yaml_of(document) if changed else text or ""
-        return _answer(document, new, values, workload, by_form=bool(changed))
-
-
-def _broken(line: str) -> dict[str, Any]:
-    """Returns an answer that changes nothing but what is said; nothing can be sent."""
-    more = dict.fromkeys(("kept", "workload", "address", "fold"), no_update)
-    return {
-        "values": dict.fromkeys(form.FIELDS, no_update),
-        "text": no_update,
-        "wrong": dict.fromkeys(new_fields.WITH_LINE, no_update),
-        "hidden": dict.fromkeys(PARTS, no_update),
-        "more": {**more, "elsewhere": warning(line), "request": None},
-    }
-
-
-def _answer(document: form.Document, text: str, values: Mapping[str, Any], workload: Any, by_form: bool) -> dict[str, Any]:
-    found: Checked = checked(document)
-    now = form.read(document)
-    plain: dict[str, Any] = json.loads(json.dumps(document, default=str))
-    work = plain.get("workload")
-    return {
-        "values": {
-            # What the browser has in a list of choices it would take away again unless it is one of them.
-            name: no_update if by_form or clean(name, values[name]) == now[name] or not _is_choice(name, now) else now[name]
-            for name in form.FIELDS
-        },
-        "text": text if by_form else no_update,
-        "wrong": {name: found.wrong.get(name, "") for name in new_fields.WITH_LINE},
-        "hidden": {kind: now["traffic"] != kind for kind in PARTS},
-        "more": {
-            "elsewhere": _elsewhere(found.wrong),
-            "kept": _kept(document),
-            "request": plain if found.request is not None else None,
-            "workload": no_update if work == workload else work,
-            "address": {"yaml": text} if len(text) < LONGEST_ADDRESS else {},
-            "fold": True if _in_fold(found.wrong) else no_update,
-        },
-    }
-
-
-def _is_choice(name: str, now: form.Values) -> bool:
-    """Returns whether a control can show the value that the YAML has."""
-    known = _known(name)
-    given = now[name] if isinstance(now[name], list) else [now[name]]
-    return known is None or all(each in known for each in given if each is not None)
-
-
-def _known(name: str) -> tuple[str, ...] | None:
-    kinds = {"model": "models", "engine": "engines", "prices": "prices", "preset": "workloads"}
-    kinds |= {"knob.device": "devices", "knob.scheduler": "schedulers", "knob.router": "routers"}
-    if name in kinds:
-        return catalog.names(kinds[name])
-    if name in ("objectives", "sampler"):
-        return new_fields.names_of(name)
-    if name == "traffic":
-        return form.ORIGINS[:-1]
-    knob = name.removeprefix("knob.")
-    return form.choices(knob) if knob != name and form.is_chosen(knob) else None
+        return answer(document, new, values, workload, by_form=bool(changed))
 
 
 def _told(app: Dash, store: Callable[[], Store]) -> None:
@@ -362,7 +265,7 @@ def _sent(app: Dash, store: Callable[[], Store]) -> None:
         except TrimtabError as error:
             wrong = {ELSEWHERE: str(error)}
         lines = {name: wrong.get(name, "") for name in new_fields.WITH_LINE}
-        return {**kept, "wrong": lines, "elsewhere": _elsewhere(wrong), "fold": True if _in_fold(wrong) else no_update}
+        return {**kept, "wrong": lines, "elsewhere": elsewhere(wrong), "fold": True if in_fold(wrong) else no_update}
 
 
 def submitted(store: Store, text: str) -> str:
