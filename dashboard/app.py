@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from anyio import to_thread
 from dash import MATCH, ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
@@ -25,12 +28,34 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
+class Pages(Dash):
+    """Dash whose callbacks leave the event loop to others: those that are no coroutines run in a thread, for their caller."""
+
+    def callback(self, *parts: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Returns what adds a callback."""
+        add = super().callback(*parts, **options)
+
+        def added(function: Callable[..., Any]) -> Callable[..., Any]:
+            if inspect.iscoroutinefunction(function):
+                add(function)
+                return function
+
+            @functools.wraps(function)
+            async def aside(*given: Any) -> Any:
+                return await to_thread.run_sync(functools.partial(function, *given))
+
+            add(aside)
+            return function
+
+        return added
+
+
 def mount(server: Any, store: Callable[[], Store], *, with_keys: bool = False) -> Dash:
     """Returns the dashboard, put on `server`, a FastAPI application, after its other routes; `store` gives its open store.
 
     Where keys are asked for, whoever has logged in can log out.
     """
-    app = Dash(
+    app = Pages(
         "dashboard",
         server=server,
         title=NAME,

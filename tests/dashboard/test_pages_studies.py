@@ -60,6 +60,8 @@ def test_a_tighter_slo_moves_the_frontier_and_the_address(address: str, visit: C
     until(page, "document.querySelector('#study-told').innerText.startsWith('From the stored curves')")
     assert page.inner_text("#study-told") != before
     until(page, "location.search.includes('slo.')")
+    # Each press has an answer; the last one stays.
+    page.wait_for_load_state("networkidle")
     again = visit(page.url, "#study-told")
     assert again.inner_text("#study-told") == page.inner_text("#study-told")
 
