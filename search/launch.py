@@ -5,23 +5,32 @@ The script depends on nothing but what is stored, so that the same study and tri
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from db import queries
 from db.rows import StudyRow, TrialPoint, TrialRow
 from db.session import Store
 from deploy.launch import ASSUMED, NAMED, PLACED, launcher, names
+from deploy.platforms import Placed, platform
+from deploy.platforms import names as platform_names
 from simulator import label
-from simulator.errors import Infeasible, InputError
+from simulator.errors import MISSING, Infeasible, InputError
 from simulator.expected.words import NOT_VALIDATED
 from simulator.spec.deployment import Resolved
 
 SHOWN_S = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 SHOWN_STATISTICS = ("mean", "p50", "p99")
 _INDENT = "  "
+# Tags of an engine's own images are its versions (https://hub.docker.com/r/vllm/vllm-openai); others are the caller's to name.
+IMAGES = {"vllm": "vllm/vllm-openai:v0.19.0"}
+IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}", re.IGNORECASE)
 
 
 def script(store: Store, study: str, number: int, engine: str, model: str | None = None, port: int = 8000) -> str:
@@ -30,12 +39,7 @@ def script(store: Store, study: str, number: int, engine: str, model: str | None
     Raises InputError for a study, trial or engine that is not there and for a knob that the engine cannot be told, Infeasible
     for a trial that keeps no SLO.
     """
-    row = queries.study(store, study)
-    trial = queries.trial(store, row.id, number)
-    if trial.state != "done":
-        raise Infeasible(f"trial {number} of study {row.id} is {trial.state}: {trial.reason or 'no reason is stored'}")
-    points = [found for found in queries.points(store, row.id) if found.trial.id == trial.id]
-    deployment = Resolved.parse(trial.deployment, "deployment")
+    row, trial, points, deployment = _of(store, study, number)
     command = launcher(engine, "--engine").arguments(deployment, model or deployment.model, port)
     _check_read_back(deployment, engine, command)
     head = [f"trimtab launch {row.id} {number} --engine {engine}", "", *_told(row, trial, points, deployment)]
@@ -43,21 +47,69 @@ def script(store: Store, study: str, number: int, engine: str, model: str | None
     return f"#!/bin/sh\n{comments}\nset -eu\nexec {_typed(command)}\n"
 
 
-def write(text: str, folder: Path, engine: str) -> Path:
-    """Returns the path of the script, written to a folder, which is made, as ENGINE.sh that can be run."""
-    path = folder / f"{engine}.sh"
+@dataclass(frozen=True)
+class On:
+    """Where replicas run: the platform, the image that has the engine, labels of nodes, replicas by hour of the week."""
+
+    platform: str
+    image: str | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    replicas_by_hour: tuple[int, ...] | None = None
+
+
+def manifest(store: Store, study: str, number: int, engine: str, on: On, model: str | None = None, port: int = 8000) -> str:
+    """Returns the YAML that serves a trial's deployment on a platform, all of its replicas, with what to expect in its head.
+
+    Raises as `script` does, and InputError for what the platform cannot be told.
+    """
+    row, trial, points, deployment = _of(store, study, number)
+    image = on.image or IMAGES.get(engine)
+    if image is None:
+        raise InputError("--image", MISSING, f"the image that has {engine}")
+    if not IMAGE.fullmatch(image):
+        raise InputError("--image", image, "a name such as registry/name:tag")
+    command = launcher(engine, "--engine").arguments(deployment, model or deployment.model, port, host="0.0.0.0")
+    _check_read_back(deployment, engine, command)
+    name = f"trimtab-{row.id}-{number}"
+    placed = Placed(name, tuple(command), port, image, on.node_selector, on.replicas_by_hour)
+    renderer = platform(on.platform, "--on")
+    documents = renderer.documents(deployment, placed)
+    told = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", "", *_told(row, trial, points, deployment)]
+    comments = "\n".join(f"# {_line(line)}".rstrip() for line in told)
+    text = f"{comments}\n{yaml.safe_dump_all(documents, sort_keys=False, width=120)}"
+    read, replicas = renderer.parse(list(yaml.safe_load_all(text)))
+    wanted = max(on.replicas_by_hour) if on.replicas_by_hour is not None else deployment.replicas
+    if (read, replicas) != (tuple(command), wanted):
+        raise InputError("replicas", wanted, f"what the document of {on.platform} reads back as, {replicas}")
+    return text
+
+
+def platforms() -> tuple[str, ...]:
+    """Returns the platforms that trials can be launched on."""
+    return platform_names()
+
+
+def file_of(engine: str, on: str | None = None) -> str:
+    """Returns the name of the file that is written."""
+    return f"{engine}.sh" if on is None else f"{engine}.{platform(on).FILE}"
+
+
+def write(text: str, folder: Path, name: str) -> Path:
+    """Returns the path of the file, written to a folder, which is made; a script can be run."""
+    path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        path.chmod(0o755)
+        if name.endswith(".sh"):
+            path.chmod(0o755)
     except OSError as error:
         raise InputError("--out", str(folder), f"a folder that can be written ({error.strerror or error})") from None
     return path
 
 
-def check(text: str, folder: Path, engine: str) -> Path:
-    """Returns the path of the script in a folder; raises Infeasible unless it is there and is what would be written now."""
-    path = folder / f"{engine}.sh"
+def check(text: str, folder: Path, name: str) -> Path:
+    """Returns the path of the file in a folder; raises Infeasible unless it is there and is what would be written now."""
+    path = folder / name
     try:
         found = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -73,6 +125,15 @@ def check(text: str, folder: Path, engine: str) -> Path:
 def engines() -> tuple[str, ...]:
     """Returns the engines that trials can be launched on."""
     return names()
+
+
+def _of(store: Store, study: str, number: int) -> tuple[StudyRow, TrialRow, list[TrialPoint], Resolved]:
+    row = queries.study(store, study)
+    trial = queries.trial(store, row.id, number)
+    if trial.state != "done":
+        raise Infeasible(f"trial {number} of study {row.id} is {trial.state}: {trial.reason or 'no reason is stored'}")
+    points = [found for found in queries.points(store, row.id) if found.trial.id == trial.id]
+    return row, trial, points, Resolved.parse(trial.deployment, "deployment")
 
 
 def _check_read_back(deployment: Resolved, engine: str, command: Sequence[str]) -> None:

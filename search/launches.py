@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from search.usage import DEFAULT_DB
-from simulator.errors import unknown_name
+from simulator.errors import MISSING, InputError, unknown_name
 
 
 def launch(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)],
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Its number within the study.", show_default=False)],
     engine: Annotated[str, typer.Option("--engine", metavar="NAME", help="vllm, sglang or torch.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write NAME.sh here instead of printing it.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the file here instead of printing it.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; with --out, compare with what lies there.")] = False,
     model: Annotated[str | None, typer.Option("--model", metavar="PATH", help="Weights, instead of the model's name.")] = None,
     port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
+    on: Annotated[str | None, typer.Option("--on", metavar="NAME", help="All replicas: kubernetes or compose, as YAML.")] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="NAME", help="With --on: the image that has the engine.")] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE.json", help="With --on: replicas by hour as a plan has them.")
+    ] = None,
+    node_selector: Annotated[
+        list[str] | None, typer.Option("--node-selector", metavar="LABEL=VALUE", help="With --on kubernetes: nodes to run on.")
+    ] = None,
     db: Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored.")] = DEFAULT_DB,
 ) -> None:
     """Write the command that serves a trial on an engine, and what to expect of it."""
+    from db import queries
     from search import launch as launches
     from search import stored
 
     if engine not in launches.engines():
         raise unknown_name("--engine", engine, launches.engines())
+    if on is None and (image or plan or node_selector):
+        raise InputError("--on", MISSING, f"{', '.join(launches.platforms())}, with --image, --plan or --node-selector")
     with stored.existing(db) as store:
-        text = launches.script(store, study, trial, engine, model, port)
+        if on is None:
+            text = launches.script(store, study, trial, engine, model, port)
+        else:
+            row = queries.trial(store, queries.study(store, study).id, trial)
+            hours = None if plan is None else by_hour(plan, row.deployment)
+            place = launches.On(on, image, _labels(node_selector or []), hours)
+            text = launches.manifest(store, study, trial, engine, place, model, port)
+    name = launches.file_of(engine, on)
     if out is None:
         print(f"{engine} can be told all of trial {trial}" if check else text, end="\n" if check else "")
     elif check:
-        print(f"{launches.check(text, out, engine)} is as it would be written")
+        print(f"{launches.check(text, out, name)} is as it would be written")
     else:
-        print(launches.write(text, out, engine))
+        print(launches.write(text, out, name))
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise InputError("--node-selector", name, "LABEL=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def by_hour(path: Path, deployment: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the replicas of each hour of the week that a plan (`trimtab plan --json`) has for a deployment, at least cost.
+
+    Raises InputError for a file that is no plan, and for one without this deployment.
+    """
+    from search.plan.document import Plan
+
+    try:
+        found = Plan.parse(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError("--plan", str(path), f"a plan as JSON ({error})") from None
+    for candidate in found.candidates:
+        same = all(candidate.deployment.deployment.get(name) == value for name, value in deployment.items() if name != "replicas")
+        if same and candidate.options:
+            return tuple(candidate.options[0].replicas_by_hour)
+    raise InputError("--plan", str(path), "a plan of this trial's deployment, with a way to rent it")

@@ -23,6 +23,7 @@ from dashboard.words import ABSENT, deployment_title, knob, number, quantity, re
 from db import queries
 from db.rows import StudyRow, TrialRow
 from db.session import Store
+from deploy.platforms import names as platforms
 from simulator import catalog
 from simulator.errors import InputError
 from simulator.spec.slo import TERMS
@@ -261,11 +262,25 @@ def _probes(study: StudyRow, trial: TrialRow) -> Component | None:
 
 def _commands(study: StudyRow, trial: TrialRow) -> Component:
     lines = [f"trimtab launch {study.id} {trial.number} --engine {engine}" for engine in ENGINES]
+    at = f"/api/v1/studies/{study.id}/trials/{trial.number}/launch"
     rows = [
-        html.Div([html.Code(line, id=f"trial-command-{place}"), dcc.Clipboard(content=line, title="Copy")], className="copied")
-        for place, line in enumerate(lines)
+        html.Div(
+            [
+                html.Code(line, id=f"trial-command-{place}"),
+                dcc.Clipboard(content=line, title="Copy"),
+                html.A("Script", href=f"{at}/{engine}", className="button"),
+            ],
+            className="copied",
+        )
+        for place, (line, engine) in enumerate(zip(lines, ENGINES, strict=True))
     ]
-    return section("Run it", *rows, caption="Each command prints the script that serves this deployment on an engine.")
+    placed = [html.A(name, href=f"{at}/vllm?on={name}", className="button") for name in platforms()]
+    return section(
+        "Run it",
+        *rows,
+        html.Div([html.Span("All replicas of vLLM as YAML for", className="caption"), *placed], className="row"),
+        caption="Each command prints the script that serves one replica of this deployment on an engine.",
+    )
 
 
 def register(app: Dash, store: Callable[[], Store]) -> None:
