@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,15 +12,14 @@ import pytest
 from dashboard.app import page_of
 from dashboard.figures import trend
 from db.session import Store, open_store
+from tests.api.asking import Service
+from tests.dashboard.browsing import LOCAL, browser
 from tests.nights import night, nights
-from tests.shared import REPOSITORY
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-LOCAL = ("http://127.0.0.1", "data:", "blob:")
+__all__ = ["browser"]
 DAYS = [datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=n) for n in range(4)]
 
 
@@ -74,48 +66,13 @@ def test_the_address_chooses_suite_and_night(store: Store) -> None:
     assert "No suite of that name" in str(page_of(store, "/regressions", "suite=nothing"))
 
 
-def missing(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("the package playwright is not installed")
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        missing(f"no browser: none of {', '.join(PROGRAMS)} in PATH")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     with open_store(tmp_path / "s.db") as store:
         nights(store, 8)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "search.cli", "serve", "--port", str(port), "--db", str(tmp_path / "s.db")]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+    started = Service(tmp_path / "s.db", "--only", "dashboard")
+    yield started.url
+    started.end()
 
 
 @pytest.mark.slow
