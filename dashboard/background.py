@@ -65,11 +65,12 @@ class Background:
         return Answer(True, future.result())
 
     def cancel(self, key: str) -> None:
-        """Drops the work; what runs is left to its end or its limit, and its answer to nobody."""
+        """Drops the work; what runs is ended."""
         with self._lock:
             future = self._kept.pop(key, None)
-        if future is not None:
-            future.cancel()
+        if future is not None and not future.cancel() and not future.done():
+            # One piece of work runs at a time: that is this one.
+            self._bounded.interrupt()
 
     def close(self) -> None:
         """Ends the process and drops what waits."""

@@ -21,6 +21,7 @@ EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 DEFAULTS: Values = {
     "study": None,
+    "trial": None,
     "shape": "preset",
     "preset": "chat",
     "forecast": "",
@@ -44,6 +45,7 @@ TEXTS = frozenset({"study", "shape", "preset", "forecast", "trace", "survives", 
 # What it is called in a request, for what is wrong with it.
 FIELDS = {
     "study": "study",
+    "trial": "trials",
     "preset": "demand.preset",
     "forecast": "demand.forecast",
     "trace": "demand.trace",
@@ -81,6 +83,8 @@ def query_of(values: Mapping[str, Any]) -> dict[str, str]:
 def document_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the request as PlanRequest takes it; raises InputError for a table that is none."""
     found: dict[str, Any] = {"study": values["study"]} if values["study"] else dict(EXAMPLE)
+    if values["study"] and values["trial"] is not None:
+        found["trials"] = [values["trial"]]
     if values["shape"] == "forecast" and not values["study"]:
         found["workload"] = {"preset": values["preset"]}
     found |= {"demand": _demand(values), "fleet": _fleet(values), "prices": values["prices"]}
@@ -133,7 +137,7 @@ def _number(name: str, text: str) -> float | int | None:
         raise InputError(name, text, "a number") from None
     if not -1e12 < value < 1e12:
         raise InputError(name, text, "a number")
-    return int(value) if value == int(value) and name in ("zones", "stay") else value
+    return int(value) if value == int(value) and name in ("zones", "stay", "trial") else value
 
 
 def _text(value: object) -> str:

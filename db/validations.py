@@ -57,9 +57,15 @@ class Found:
 
 
 def newest(
-    store: Store, limit: int, before: int | None = None, *, engine: str | None = None, device: str | None = None
+    store: Store,
+    limit: int,
+    before: int | None = None,
+    *,
+    engine: str | None = None,
+    device: str | None = None,
+    study_id: str | None = None,
 ) -> list[Found]:
-    """Returns at most `limit` validations of all studies, newest first, those before the id `before`."""
+    """Returns at most `limit` validations, newest first, those before the id `before`: of all studies, or as chosen."""
     query = (
         select(Validation, Trial.number, Study.name)
         .join(Trial, Trial.id == Validation.trial_id)
@@ -73,8 +79,17 @@ def newest(
         query = query.where(Validation.engine == engine)
     if device is not None:
         query = query.where(Validation.device == device)
+    if study_id is not None:
+        query = query.where(Validation.study_id == study_id)
     with store.read() as session:
         return [Found(row_of(ValidationRow, row), number, name) for row, number, name in session.execute(query)]
+
+
+def places(store: Store) -> list[tuple[str, str]]:
+    """Returns every device with each engine that anything was measured on, sorted."""
+    query = select(Validation.device, Validation.engine).distinct().order_by(Validation.device, Validation.engine)
+    with store.read() as session:
+        return [(device, engine) for device, engine in session.execute(query)]
 
 
 def keep_correction(store: Store, result: CorrectionResult) -> CorrectionRow:

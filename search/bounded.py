@@ -34,7 +34,8 @@ class Bounded:
 
     def __init__(self, places: int, limit_s: float) -> None:
         self.places, self.limit_s = places, limit_s
-        self._free = [_Place() for _ in range(places)]
+        self._every = tuple(_Place() for _ in range(places))
+        self._free = list(self._every)
         self._lock = threading.Lock()
 
     @property
@@ -53,6 +54,12 @@ class Bounded:
         finally:
             with self._lock:
                 self._free.append(place)
+
+    def interrupt(self) -> None:
+        """Ends the processes that are at work: their calls raise TooLong."""
+        for place in self._every:
+            if place not in self._free:
+                place.interrupt()
 
     def start(self) -> None:
         """Begins to start the processes, which are ready some seconds later, or minutes where nothing is compiled yet."""
@@ -114,6 +121,11 @@ class _Place:
                 with suppress(EOFError, OSError, TypeError, ValueError):
                     self.loaded = pipe.poll(LOADING_S) and bool(pipe.recv())
             return pipe
+
+    def interrupt(self) -> None:
+        """Kills the process under whoever waits for it, who then ends it."""
+        if self.process is not None:
+            self.process.kill()
 
     def end(self) -> None:
         """Ends the process, if there is one."""

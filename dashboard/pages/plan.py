@@ -17,9 +17,10 @@ from db import pages, queries, traces
 from db.session import Store
 from search import uploads
 from search.plan import Plan, PlanRequest, what_if
+from search.plan.planning import check_rates
 from search.plan.planning import document as planned
 from simulator import catalog
-from simulator.errors import InputError, TrimtabError
+from simulator.errors import TrimtabError
 from simulator.spec.workload import Workload
 
 TITLE, PATH, NAV = "Plan", "/plan", 4
@@ -34,8 +35,6 @@ LOSSES = {
 SHAPES = {"preset": "a preset's day", "trace": "an uploaded trace", "forecast": "a table"}
 WORK = Background()
 Changes = dict[str, Any]
-# Requests a second for which an hour is still simulated while a reader waits.
-MOST_RPS = 100_000.0
 
 
 def layout(view: View) -> Component:
@@ -79,6 +78,7 @@ def _form(store: Store, values: form.Values) -> list[Component]:
             "Deployments and demand",
             _fields(
                 _field("study", "Deployments of", _choice("study", values, studies, "the example: Llama-3.1-8B on H100 or L40S")),
+                _field("trial", "Only its trial", _number("trial", values, "its frontier")),
                 _field("shape", "The week's shape", _choice("shape", values, SHAPES)),
                 _field("preset", "Preset", _choice("preset", values, daily)),
                 _field("trace", "Trace", _choice("trace", values, kept, "upload one on the page New search")),
@@ -232,7 +232,14 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
             return no_update, True, "Cancelled.", True, True, ""
         answer = WORK.answer(key)
         if answer is None:
-            return no_update, True, "Other plans are being made: try again in a minute.", True, True, ""
+            return (
+                no_update,
+                True,
+                "It is not being made (others wait, or the service began anew): ask again.",
+                True,
+                True,
+                "",
+            )
         if not answer.done:
             return no_update, False, "Planning: capacities, then the busiest hours are simulated …", False, True, ""
         if answer.error is not None:
@@ -252,12 +259,11 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
 
 
 def _request(store: Store, values: Mapping[str, Any]) -> PlanRequest:
-    """Returns the request of the form; raises InputError for what is wrong in it, and for a study or a trace that is not there."""
+    """Returns the request of the form; raises InputError for what is wrong in it."""
     request = PlanRequest.parse(form.document_of(values))
     if request.study is not None:
         queries.study(store, request.study)
     if request.demand.trace is not None:
         uploads.fetch(store, Workload(trace=request.demand.trace))
-    if request.demand.mean_rps is not None and request.demand.mean_rps > MOST_RPS:
-        raise InputError("demand.mean_rps", request.demand.mean_rps, f"at most {MOST_RPS:,.0f}")
+    check_rates(request)
     return request

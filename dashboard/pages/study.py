@@ -71,6 +71,7 @@ def _head(store: Store, found: Found) -> list[Content]:
                         *buttons,
                         link("Change and run", f"/new?clone={study.id}", "button"),
                         link("Compare", f"/compare?items={study.id}", "button"),
+                        link("Plan", f"/plan?study={study.id}", "button"),
                         *links,
                     ],
                     className="row",

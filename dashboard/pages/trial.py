@@ -88,6 +88,7 @@ def _head(study: StudyRow, trial: TrialRow) -> Component:
     here = f"{study.id}/{trial.number}"
     buttons = [
         link("Compare", f"/compare?items={here}", "button"),
+        link("Plan", f"/plan?study={study.id}&trial={trial.number}", "button"),
         link("Change and run", f"/new?clone={study.id}", "button"),
         link("The study", f"/studies/{study.id}", "button"),
     ]

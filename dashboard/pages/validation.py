@@ -30,11 +30,11 @@ def layout(view: View) -> Component:
     """Returns the validations of a device, an engine and a study, as far as the address names them."""
     engine, device, study = (view.query.get(name) or None for name in ("engine", "device", "study"))
     chosen = None if study is None else queries.study(view.store, study).id
-    every = validations.newest(view.store, MOST)
-    if not every:
+    places = validations.places(view.store)
+    if not places:
         return html.Div([html.H1(TITLE), _empty()])
-    found = [each for each in every if _wanted(each, engine, device, chosen)]
-    parts: list[Content] = [html.H1(TITLE), _filters(view, every, engine, device)]
+    found = validations.newest(view.store, MOST, engine=engine, device=device, study_id=chosen)
+    parts: list[Content] = [html.H1(TITLE), _filters(view, places, engine, device)]
     if not found:
         raise InputError("validation", view.query, "a device, an engine and a study of which something was measured")
     parts += [
@@ -45,11 +45,6 @@ def layout(view: View) -> Component:
         _corrections(list(validations.corrections(view.store).values())),
     ]
     return html.Div(parts)
-
-
-def _wanted(found: Found, engine: str | None, device: str | None, study: str | None) -> bool:
-    row = found.row
-    return (engine in (None, row.engine)) and (device in (None, row.device)) and (study in (None, row.study_id))
 
 
 def _empty() -> Component:
@@ -66,7 +61,7 @@ def _empty() -> Component:
     )
 
 
-def _filters(view: View, every: Sequence[Found], engine: str | None, device: str | None) -> Component:
+def _filters(view: View, places: Sequence[tuple[str, str]], engine: str | None, device: str | None) -> Component:
     def choices(name: str, values: Sequence[str], now: str | None) -> list[Component]:
         found: list[Component] = [html.Span(f"{name}: ", className="caption")]
         for value in (None, *sorted(set(values))):
@@ -74,7 +69,7 @@ def _filters(view: View, every: Sequence[Found], engine: str | None, device: str
             found.append(html.Strong(text) if value == now else dcc.Link(text, href=view.address(**{name: value})))
         return found
 
-    devices, engines = [each.row.device for each in every], [each.row.engine for each in every]
+    devices, engines = [place[0] for place in places], [place[1] for place in places]
     return html.Div([*choices("device", devices, device), *choices("engine", engines, engine)], className="row")
 
 

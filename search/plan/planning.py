@@ -23,6 +23,8 @@ from simulator.spec.slo import Slo
 
 # A check adds units where an hour is missed; the fleet is then checked again, at most so often.
 MOST_ROUNDS = 5
+# Requests a second for which an hour is still simulated while somebody waits.
+MOST_RPS = 100_000.0
 Report = Callable[[str], None]
 _WHAT_IF = {"demand", "fleet", "slo", "prices", "terms", "spot", "budget_usd_per_month"}
 
@@ -47,6 +49,16 @@ def stored(request: PlanRequest, db: str) -> Plan:
     """Returns the plan for a study of the store at `db`; raises as `plan` does."""
     with open_store(db) as store:
         return plan(request, store)
+
+
+def check_rates(request: PlanRequest) -> None:
+    """Raises InputError for a demand of which no hour can be simulated while somebody waits."""
+    demand = request.demand
+    given = [("demand.mean_rps", demand.mean_rps), ("demand.peak_rps", demand.peak_rps)]
+    given += [(f"demand.forecast (hour {row.hour})", row.rate_rps) for row in demand.forecast or ()]
+    for field, rate in given:
+        if rate is not None and rate > MOST_RPS:
+            raise InputError(field, rate, f"at most {MOST_RPS:,.0f}")
 
 
 def document(request: PlanRequest, db: str) -> dict[str, Any]:

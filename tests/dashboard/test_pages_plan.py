@@ -80,6 +80,16 @@ def test_a_study_of_the_store_is_planned_for_a_table_of_demand(
     assert "forecast" in page.url
 
 
+def test_a_plan_is_cancelled_and_the_next_one_does_not_wait(pages: Service, visit: Callable[..., Page]) -> None:
+    page = visit(f"{pages.url}/plan?mean=90000", "#plan-go")
+    page.click("#plan-go")
+    page.wait_for_selector("#plan-cancel:visible")
+    page.click("#plan-cancel")
+    until(page, "document.querySelector('#plan-told').innerText === 'Cancelled.'")
+    again = visit(f"{pages.url}/plan?mean=5", "#plan-go")
+    assert "scheduled" in planned(again)
+
+
 def test_what_is_wrong_in_the_form_is_told_in_a_line(pages: Service, visit: Callable[..., Page]) -> None:
     page = visit(f"{pages.url}/plan?shape=forecast&forecast=hour%0A1", "#plan-go")
     page.click("#plan-go")

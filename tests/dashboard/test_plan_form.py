@@ -33,6 +33,12 @@ def test_the_defaults_are_a_request_and_say_nothing_in_an_address() -> None:
     assert (request.demand.mean_rps, request.fleet.headroom, request.fleet.survives) == (40.0, 0.1, "instance")
 
 
+def test_one_trial_of_a_study_is_planned_alone() -> None:
+    values = form.values_of({"study": "s-1", "trial": "7"})
+    assert PlanRequest.parse(form.document_of(values)).trials == (7,)
+    assert form.query_of(values) == {"study": "s-1", "trial": "7"}
+
+
 def test_every_field_reaches_the_request() -> None:
     values = form.DEFAULTS | {
         "study": "s-1", "shape": "forecast", "forecast": "hour,rate_rps\n" + "\n".join(f"{hour},2" for hour in range(24)),

@@ -66,6 +66,28 @@ def test_a_call_without_a_place_is_refused_at_once(bounded: Bounded) -> None:
     assert bounded.busy == 0
 
 
+def test_what_is_interrupted_ends_at_once_and_the_next_call_is_answered() -> None:
+    made = Bounded(1, 60.0)
+    ended: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            made.call(time.sleep, 60)
+        except TooLong as error:
+            ended.append(error)
+
+    assert made.call(len, "four") == 4
+    waiting = threading.Thread(target=call)
+    waiting.start()
+    while not made.busy:
+        time.sleep(0.01)
+    made.interrupt()
+    waiting.join(20)
+    assert not waiting.is_alive() and len(ended) == 1
+    assert made.call(len, "four") == 4
+    made.close()
+
+
 def refuse() -> None:
     """Raises what a wrong request raises."""
     raise InputError("slo", 3, "1 or 2")

@@ -14,13 +14,11 @@ from search.api.errors import Refused, documented
 from search.api.state import Limits, Opened, answer
 from search.bounded import Full, TooLong
 from search.plan import PlanRequest
-from search.plan.planning import document
+from search.plan.planning import check_rates, document
 from simulator.errors import InputError
 from simulator.spec.workload import Workload
 
 router = APIRouter(tags=["plans"], dependencies=[Depends(require("read"))])
-# Requests a second for which an hour is still simulated in the time of one answer.
-MOST_RPS = 100_000.0
 
 
 @router.post("/plans", response_model=models.Planned, responses=documented(400, 401, 403, 404, 413, 422, 429, 503))
@@ -48,10 +46,4 @@ def check(request: PlanRequest, limits: Limits) -> None:
     for place, deployment in enumerate(request.deployments or ()):
         if deployment.gpus > limits.gpus:
             raise InputError(f"deployments.{place}.replicas", deployment.replicas, f"fleets of at most {limits.gpus:,} GPUs")
-    for name in ("mean_rps", "peak_rps"):
-        rate = getattr(request.demand, name)
-        if rate is not None and rate > MOST_RPS:
-            raise InputError(f"demand.{name}", rate, f"at most {MOST_RPS:,.0f}")
-    for row in request.demand.forecast or ():
-        if row.rate_rps > MOST_RPS:
-            raise InputError(f"demand.forecast (hour {row.hour})", row.rate_rps, f"at most {MOST_RPS:,.0f}")
+    check_rates(request)
