@@ -291,7 +291,7 @@ def export(
     as_html: Annotated[bool, typer.Option("--html", help="A report in one file for a browser.")] = False,
 ) -> None:
     """Write a study to a file."""
-    from db import queries
+    from db import queries, validations
     from search import export as exports
     from search import stored
 
@@ -304,7 +304,8 @@ def export(
         return
     with stored.existing(db) as store:
         row = queries.study(store, study)
-        exports.write(kind, file, row, queries.trials(store, row.id), queries.points(store, row.id))
+        shown = queries.trials(store, row.id), queries.points(store, row.id), validations.of_study(store, row.id)
+        exports.write(kind, file, row, *shown)
 
 
 @app.command()

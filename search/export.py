@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from db.rows import StudyRow, TrialPoint, TrialRow
+from db.rows import StudyRow, TrialPoint, TrialRow, ValidationRow
 from search import documents
 from search.output import as_json, target
 from simulator.errors import MISSING, InputError
 
+# Validations beside the numbers of their trials.
+Validated = Sequence[tuple[int, ValidationRow]]
 KINDS = ("csv", "json", "html")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 CHOICES = "one of --csv, --json and --html"
@@ -36,13 +38,20 @@ def kind_of(asked: Mapping[str, bool], file: Path | None) -> str:
     return kind
 
 
-def write(kind: str, file: Path | None, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> None:
+def write(
+    kind: str,
+    file: Path | None,
+    study: StudyRow,
+    trials: Sequence[TrialRow],
+    points: Sequence[TrialPoint],
+    validated: Validated = (),
+) -> None:
     """Writes a study to `file`, or to standard output where it is None; raises InputError when it cannot be written."""
     if kind == "html":
         assert file is not None, "kind_of asked for it"
-        _write_report(file, study, trials, points)
+        _write_report(file, study, trials, points, validated)
         return
-    content = text(kind, study, trials, points)
+    content = text(kind, study, trials, points, validated)
     if file is None:
         sys.stdout.write(content)
         return
@@ -50,12 +59,12 @@ def write(kind: str, file: Path | None, study: StudyRow, trials: Sequence[TrialR
         out.write(content)
 
 
-def text(kind: str, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> str:
-    """Returns a study as the text of a file of a kind."""
+def text(kind: str, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint], validated: Validated = ()) -> str:
+    """Returns a study as the text of a file of a kind; a report shows what was validated too."""
     if kind == "html":
         from dashboard.report.page import render
 
-        return render(study, trials, points)
+        return render(study, trials, points, validated)
     return _csv(trials, points) if kind == "csv" else as_json(documents.whole(study, trials, points)) + "\n"
 
 
@@ -73,10 +82,12 @@ def inert(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def _write_report(file: Path, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> None:
+def _write_report(
+    file: Path, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint], validated: Validated
+) -> None:
     try:
         from dashboard.report import write_report
 
-        write_report(file, study, trials, points)
+        write_report(file, study, trials, points, validated)
     except OSError as error:
         raise InputError("FILE", str(file), f"a file that can be written ({error.strerror or error})") from None

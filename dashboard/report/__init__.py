@@ -12,17 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboard.report.page import render
-from db.rows import StudyRow, TrialPoint, TrialRow
+from db.rows import StudyRow, TrialPoint, TrialRow, ValidationRow
 from simulator.errors import InputError
 
 FIELD = "--html"
 
 
-def write_report(path: Path, study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> None:
+def write_report(
+    path: Path,
+    study: StudyRow,
+    trials: Sequence[TrialRow],
+    points: Sequence[TrialPoint],
+    validated: Sequence[tuple[int, ValidationRow]] = (),
+) -> None:
     """Writes the page of a study to `path`, whole or not at all; raises InputError under `--html` when it cannot be written."""
     if path.is_dir():
         raise InputError(FIELD, str(path), "a file; this is a folder")
-    text = render(study, trials, points)
+    text = render(study, trials, points, validated)
     try:
         _replace(path, text)
     except OSError as error:

@@ -20,13 +20,19 @@ from dashboard.report.json_text import json_text
 from dashboard.report.provenance import provenance_of
 from dashboard.report.refusals import refusals_of
 from dashboard.report.tables import frontier_table
-from db.rows import StudyRow, TrialPoint, TrialRow
+from dashboard.report.validated import validated_of
+from db.rows import StudyRow, TrialPoint, TrialRow, ValidationRow
 
 FOLDER = Path(__file__).parent
 
 
-def render(study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPoint]) -> str:
-    """Returns the whole HTML document of a study."""
+def render(
+    study: StudyRow,
+    trials: Sequence[TrialRow],
+    points: Sequence[TrialPoint],
+    validated: Sequence[tuple[int, ValidationRow]] = (),
+) -> str:
+    """Returns the whole HTML document of a study; `validated` are its validations beside the numbers of their trials."""
     axes = axes_of(study)
     scripts = [Markup(get_plotlyjs()), Markup((FOLDER / "page.js").read_text(encoding="utf-8"))]
     template = Environment(
@@ -44,6 +50,7 @@ def render(study: StudyRow, trials: Sequence[TrialRow], points: Sequence[TrialPo
         charts=charts_of(study, trials, points, axes),
         table=frontier_table(study, points, axes),
         refusals=refusals_of(study, trials),
+        validated=validated_of(trials, validated),
         provenance=provenance_of(study, trials),
     )
 

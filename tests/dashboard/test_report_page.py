@@ -17,7 +17,7 @@ from dashboard.report import write_report
 from dashboard.report.json_text import json_text
 from dashboard.report.page import render
 from dashboard.words import TIMES
-from db.rows import StudyRow, TrialRow
+from db.rows import StudyRow, TrialRow, ValidationRow
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
@@ -254,6 +254,18 @@ def test_an_unfinished_study_says_so(state: str, said: str, study: Callable[...,
     found = Page(render(study(state=state, finished_at=None), [], [])).text
     assert state in found
     assert said in found
+
+
+def test_what_ran_on_a_real_engine_stands_beside_it(stored: Stored) -> None:
+    assert "On a real engine" not in Page(render(stored.study, stored.trials, stored.points)).text
+    done = ValidationRow(
+        id=1, study_id=stored.study.id, trial_id=stored.trials[0].id, load=0.5, rate_rps=4.0, engine="vllm", device="H100-SXM",
+        state="done", started_at=stored.study.created_at, finished_at=stored.study.created_at, errors={"ttft_p50_s": 0.0417},
+    )  # fmt: skip
+    died = replace(done, id=2, load=0.8, state="faulted", fault_kind="died", fault_reason="<b>the server ended</b>", errors=None)
+    found = Page(render(stored.study, stored.trials, stored.points, [(0, done), (0, died)])).text
+    assert "On a real engine" in found and "+4.2%" in found
+    assert "died: <b>the server ended</b>" in found
 
 
 def test_one_study_gives_the_same_bytes(stored: Stored, text: str) -> None:

@@ -344,7 +344,7 @@ def test_export_html_goes_to_the_report(trial: Make, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(report, "write_report", lambda *given: calls.append(given))
     study = stored("trimtab.db", [trial(0), trial(1)])
     assert main(["export", study, "--html", "out.html"]) == 0
-    path, row, trials, points = calls[0]
+    path, row, trials, points, _ = calls[0]
     assert (path, row.id, len(trials), len(points)) == (Path("out.html"), study, 2, 2)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from db import queries
+from db import queries, validations
 from search import export
 from search.api.access import require
 from search.api.errors import documented
@@ -26,6 +26,8 @@ SHOWN = {"description": "The file.", "content": {"text/csv": {}, "application/js
 def exported(study: StudyPath, service: Opened, format: Annotated[Literal["csv", "json", "html"], Query()] = "csv") -> Response:  # noqa: A002
     """All of a study as CSV (a row an operating point), JSON, or a page for a browser."""
     row = queries.study(service.store, study)
-    text = export.text(format, row, queries.trials(service.store, row.id), queries.points(service.store, row.id))
+    store = service.store
+    shown = queries.trials(store, row.id), queries.points(store, row.id), validations.of_study(store, row.id)
+    text = export.text(format, row, *shown)
     headers = {"Content-Disposition": f'attachment; filename="{row.id}.{format}"'}
     return Response(text, media_type=TYPES[format], headers=headers)
