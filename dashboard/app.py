@@ -41,8 +41,8 @@ class Pages(Dash):
                 return function
 
             @functools.wraps(function)
-            async def aside(*given: Any) -> Any:
-                return await to_thread.run_sync(functools.partial(function, *given))
+            async def aside(*given: Any, **named: Any) -> Any:
+                return await to_thread.run_sync(functools.partial(function, *given, **named))
 
             add(aside)
             return function

@@ -97,7 +97,7 @@ def test_every_route_that_changes_something_refuses_a_key_that_may_only_read(sta
     client = start()
     calls = _calls(client.app)  # type: ignore[arg-type]
     # They store nothing, and what they compute is bounded.
-    reading = ("/compare", "/quotes", "/best", "/simulate", "/capacity")
+    reading = ("/compare", "/quotes", "/best", "/simulate", "/capacity", "/plans")
     changing = [(m, p) for m, p in calls if m not in ("GET", "HEAD") and p.startswith("/api/v1/") and not p.endswith(reading)]
     refused = {call for call in changing if client.request(*call, headers=_bearer(reader)).status_code == 403}
     assert ("POST", "/api/v1/studies") in refused

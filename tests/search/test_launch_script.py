@@ -90,7 +90,7 @@ def test_a_name_cannot_leave_its_comment(trial: Make) -> None:
     study = stored("trimtab.db", [trial(0)], request=SearchRequest.parse({**REQUEST, "name": evil}))
     with open_store("trimtab.db") as store:
         text = launch.script(store, study, 0, "vllm", "$(touch smuggled)`touch smuggled`'; touch smuggled; '")
-    launch.write(text, Path("."), "vllm")
+    launch.write(text, Path("."), "vllm.sh")
     told = run_with_a_fake("vllm.sh", "vllm")
     assert told[2] == "$(touch smuggled)`touch smuggled`'; touch smuggled; '" and not Path("smuggled").exists()
 

@@ -64,6 +64,8 @@ def cluster() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
     init = ray.init
     patch.setattr(ray, "init", lambda **more: init(**more, num_gpus=2, resources={"accelerator_type:H100": 1}))
+    # Another test of this process may have left one running.
+    ray.shutdown()
     start("local", 2)
     yield
     ray.shutdown()

@@ -126,6 +126,7 @@ def test_an_engine_that_could_not_be_measured_is_told(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_our_own_engine_is_measured(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case = night(suite, capsys, 0, "--engines")["predictions"][0]
     assert case["state"] == "done", case["reason"]
