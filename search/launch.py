@@ -38,10 +38,10 @@ def script(store: Store, study: str, number: int, engine: str, model: str | None
     Raises InputError for a study, trial or engine that is not there and for a knob that the engine cannot be told, Infeasible
     for a trial that keeps no SLO.
     """
-    row, trial, points, deployment = _of(store, study, number)
+    row, trial, points, deployment = trial_of(store, study, number)
     command = _command(deployment, engine, model, port, "127.0.0.1")
-    head = [f"trimtab launch {row.id} {number} --engine {engine}", "", *_told(row, trial, points, deployment)]
-    comments = "\n".join(f"# {_line(line)}".rstrip() for line in head)
+    head = [f"trimtab launch {row.id} {number} --engine {engine}", "", *told(row, trial, points, deployment)]
+    comments = "\n".join(f"# {in_a_comment(line)}".rstrip() for line in head)
     return f"#!/bin/sh\n{comments}\nset -eu\nexec {_typed(command)}\n"
 
 
@@ -64,21 +64,21 @@ def manifest(store: Store, study: str, number: int, engine: str, on: On, model: 
     Raises as `script` does, and InputError for what the platform cannot be told.
     """
     renderer = platform(on.platform, "--on")
-    row, trial, points, deployment = _of(store, study, number)
+    row, trial, points, deployment = trial_of(store, study, number)
     image = _image(renderer, on, engine)
     command = _command(deployment, engine, model, port, "0.0.0.0")
-    told = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", "", *_told(row, trial, points, deployment)]
+    said = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", "", *told(row, trial, points, deployment)]
     wanted = {ALL: (command, max(on.replicas_by_hour) if on.replicas_by_hour is not None else deployment.replicas)}
     pool = None
     if on.prefill is not None:
-        _, other, _, reader = _of(store, study, on.prefill)
+        _, other, _, reader = trial_of(store, study, on.prefill)
         pool = Pool(reader, _command(reader, engine, model, port, "0.0.0.0"))
-        told[0] += f" --prefill {on.prefill}"
-        told += ["", *_apart(other, reader)]
+        said[0] += f" --prefill {on.prefill}"
+        said += ["", *_apart(other, reader)]
         wanted = {DECODE: wanted[ALL], PREFILL: (pool.command, reader.replicas)}
     placed = Placed(f"trimtab-{row.id}-{number}", command, port, image, on.node_selector, on.replicas_by_hour, pool)
     documents = renderer.documents(deployment, placed)
-    comments = "\n".join(f"# {_line(line)}".rstrip() for line in told)
+    comments = "\n".join(f"# {in_a_comment(line)}".rstrip() for line in said)
     text = f"{comments}\n{yaml.safe_dump_all(documents, sort_keys=False, width=120)}"
     if (read := renderer.parse(list(yaml.safe_load_all(text)))) != wanted:
         raise InputError("replicas", wanted, f"what the document of {on.platform} reads back as, {read}")
@@ -176,7 +176,11 @@ def engines() -> tuple[str, ...]:
     return names()
 
 
-def _of(store: Store, study: str, number: int) -> tuple[StudyRow, TrialRow, list[TrialPoint], Resolved]:
+def trial_of(store: Store, study: str, number: int) -> tuple[StudyRow, TrialRow, list[TrialPoint], Resolved]:
+    """Returns a study, its trial, the trial's published points and its deployment.
+
+    Raises InputError for a study or trial that is not there, Infeasible for a trial that keeps no SLO.
+    """
     row = queries.study(store, study)
     trial = queries.trial(store, row.id, number)
     if trial.state != "done":
@@ -192,13 +196,13 @@ def _check_read_back(deployment: Resolved, engine: str, command: Sequence[str]) 
             raise InputError(knob, getattr(deployment, knob), f"what the command of {engine} reads back as, {value!r}")
 
 
-def _told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deployment: Resolved) -> Iterator[str]:
+def told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deployment: Resolved) -> Iterator[str]:
     """Yields the lines of the head: what is deployed, how often and behind what, what it costs, what to expect and how surely."""
     document = trial.deployment
     yield f"study {row.name} ({row.id}), trial {trial.number}"
     yield f"{label.model(document)} on {deployment.device}, resolved for {deployment.engine}"
     gpus = f"{deployment.gpus_per_replica} {deployment.device} ({label.parallelism(document)})"
-    yield f"this command serves one replica on {gpus}; {deployment.replicas} of them, behind a router: {deployment.router}"
+    yield f"a replica runs on {gpus}; {deployment.replicas} of them, behind a router: {deployment.router}"
     if trial.bill is not None:
         rented = f"{trial.bill['instances']}x {trial.bill['instance']} of {trial.bill['provider']}"
         yield f"rents {rented}: {trial.bill['usd_per_hour']:.2f} USD an hour"
@@ -206,14 +210,18 @@ def _told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deployme
     if not points:
         yield "expected: no operating point of this trial was published"
         return
-    best = min(points, key=lambda found: (found.point.rank is None, found.point.rank or 0))
+    best = best_of(points)
     yield f"expected at {best.point.rate_rps:.4g} requests per second, of the whole fleet:"
     for line in _metrics(best.point.metrics):
         yield f"{_INDENT}{line}"
     for name, value in best.point.objectives.items():
         yield f"{_INDENT}objective {name}: {'none' if value is None else f'{value:.4g}'}"
-    told = best.expected_error
-    yield (told or {}).get("text") or f"expected error: {NOT_VALIDATED}"
+    yield (best.expected_error or {}).get("text") or f"expected error: {NOT_VALIDATED}"
+
+
+def best_of(points: Sequence[TrialPoint]) -> TrialPoint:
+    """Returns the published point of the best rank."""
+    return min(points, key=lambda found: (found.point.rank is None, found.point.rank or 0))
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -224,7 +232,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {', '.join(shown)}"
 
 
-def _line(text: str) -> str:
+def in_a_comment(text: str) -> str:
     """Returns text that stays in its comment: a name of a study may hold anything."""
     kept = "".join(" " if character.isspace() else character for character in text)
     return "".join(character for character in kept if character.isprintable())

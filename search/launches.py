@@ -16,9 +16,10 @@ from simulator.errors import MISSING, InputError, unknown_name
 def launch(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)],
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Its number within the study.", show_default=False)],
-    engine: Annotated[
-        str, typer.Option("--engine", metavar="NAME", help="vllm, sglang, tensorrt_llm or torch.", show_default=False)
-    ],
+    engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="vllm, sglang, tensorrt_llm or torch.")] = None,
+    load_test: Annotated[
+        bool, typer.Option("--load-test", help="Instead of a server, the script that sends it what the trial was scored with.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the file here instead of printing it.")] = None,
     check: Annotated[
         bool,
@@ -51,8 +52,16 @@ def launch(
     """Write the command that serves a trial on an engine, and what to expect of it."""
     from db import queries
     from search import launch as launches
-    from search import stored
+    from search import loadtest, stored
 
+    if load_test:
+        if engine or on:
+            raise InputError("--load-test", "given", "alone; it is sent to whatever serves the model")
+        with stored.existing(db) as store:
+            _deliver(loadtest.script(store, study, trial), loadtest.FILE, out, check)
+        return
+    if engine is None:
+        raise InputError("--engine", MISSING, ", ".join(launches.engines()))
     if engine not in launches.engines():
         raise unknown_name("--engine", engine, launches.engines())
     if on is None and (image or plan or node_selector or prefill is not None):
@@ -65,15 +74,25 @@ def launch(
             hours = None if plan is None else by_hour(plan, row.deployment)
             place = launches.On(on, image, _labels(node_selector or []), hours, prefill)
             text = launches.manifest(store, study, trial, engine, place, model, port)
-    name = launches.file_of(engine, on)
     if check:
         held = launches.held_to(text, engine, on)
-        print(
-            f"{launches.check(text, out, name)} is as it would be written" if out else f"{engine} can be told all of trial {trial}"
-        )
-        print("\n".join(f"held to: {line}" if not line.startswith("not ") else line for line in held))
-    elif out is None:
+        if out is None:
+            print(f"{engine} can be told all of trial {trial}")
+        else:
+            _deliver(text, launches.file_of(engine, on), out, check)
+        print("\n".join(line if line.startswith("not ") else f"held to: {line}" for line in held))
+    else:
+        _deliver(text, launches.file_of(engine, on), out, check)
+
+
+def _deliver(text: str, name: str, out: Path | None, check: bool) -> None:
+    """Prints a text, or writes it to a folder, or compares it with what lies there."""
+    from search import launch as launches
+
+    if out is None:
         print(text, end="")
+    elif check:
+        print(f"{launches.check(text, out, name)} is as it would be written")
     else:
         print(launches.write(text, out, name))
 

@@ -75,12 +75,9 @@ def test_what_a_platform_is_told_is_the_deployment(name: str, engine: str, knobs
     assert named >= set(type(deployment).model_fields) - {"quantization"}
 
 
-@pytest.mark.parametrize("name", APART)
-@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+@pytest.mark.parametrize(("name", "engine"), [(name, engine) for name in APART for engine in platform(name).ENGINES])
 @pytest.mark.parametrize("knobs", VARIED[:9], ids=lambda knobs: knobs["device"])
 def test_prefill_and_decode_apart_are_both_as_told(name: str, engine: str, knobs: dict[str, Any]) -> None:
-    if engine not in platform(name).ENGINES:
-        pytest.skip(f"{name} does not run {engine}")
     deployment = resolved(engine, **knobs)
     reads = resolved(engine, **{**knobs, "max_num_batched_tokens": 16384, "replicas": 3, "async_scheduling": False})
     where = placed(deployment, engine, prefill=Pool(reads, told(reads, engine)))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
 from search import launch as launches
+from search import loadtest
 from search.api import models
 from search.api.access import require
 from search.api.errors import documented
@@ -68,3 +69,11 @@ def script(
         )
     headers = {"Content-Disposition": f'attachment; filename="{launches.file_of(engine, on)}"'}
     return Response(text, media_type=kind, headers=headers)
+
+
+@router.get("/studies/{study}/trials/{number}/load-test", response_class=Response, responses={**REFUSED, **SCRIPT})
+def load_test(study: StudyPath, number: Number, service: Opened) -> Response:
+    """The script that sends a trial's workload at its published rate to whatever serves it, and compares."""
+    text = loadtest.script(service.store, study, number)
+    headers = {"Content-Disposition": f'attachment; filename="{loadtest.FILE}"'}
+    return Response(text, media_type="text/x-shellscript", headers=headers)
