@@ -91,7 +91,8 @@ TOLD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "torch": SHARED
     | VLLM_ONLY
     | {
-        "cudagraph_mode": st.sampled_from(["NONE", "FULL_DECODE_ONLY"]),
+        "cudagraph_mode": st.sampled_from(["NONE", "FULL_DECODE_ONLY", "SELECTIVE"]),
+        "kv_allocator": st.sampled_from(["paged", "contiguous"]),
         "scheduler": st.sampled_from(["vllm_v1", "sglang", "orca"]),
         "scheduler_options": st.dictionaries(st.sampled_from(["a", "b"]), SIZES | st.floats(1e-9, 1e9) | st.booleans()),
     },
@@ -124,7 +125,9 @@ def test_each_knob_changes_the_command_is_refused_or_is_told_elsewhere(engine: s
         "scheduler": "orca", "scheduler_options": {"other": 3}, "max_num_batched_tokens": 777, "max_num_seqs": 77, "block_size": 64,
         "max_model_len": 7777, "gpu_memory_utilization": 0.5, "num_gpu_blocks_override": 7, "enable_prefix_caching": False,
         "async_scheduling": False, "scheduling_policy": "priority", "long_prefill_token_threshold": 7,
-        "scheduler_reserve_full_isl": False, "cudagraph_mode": "PIECEWISE",
+        "scheduler_reserve_full_isl": False, "cudagraph_mode": "PIECEWISE", "attention_backend": "pod",
+        "kv_allocator": "contiguous",
+        "determinism": "verified", "verification_window": 64, "verification_sequences": 4,
     }  # fmt: skip
     assert set(others) | ELSEWHERE == set(Resolved.model_fields), "a new knob belongs to each launcher, or to one of the lists"
     # A pipeline of SGLang is not asynchronous, and experts that are whole are so on several GPUs.
@@ -197,3 +200,14 @@ def test_launchers_are_files() -> None:
     assert {"sglang", "tensorrt_llm", "torch", "vllm"} <= set(launch.names())
     with pytest.raises(InputError, match="vllm"):
         launch.launcher("vlm")
+
+
+def test_verified_decoding_is_told_to_the_engine_that_has_it() -> None:
+    knobs = {"determinism": "verified", "verification_window": 64, "verification_sequences": 1}
+    told = command("torch", base("torch", **knobs))
+    assert "verification_window=64" in told and "determinism=verified" in told
+    assert launch.launcher("torch").parse(told).items() >= knobs.items()
+    with pytest.raises(InputError, match="verification_sequences: 16 is not allowed; allowed: 1"):
+        command("torch", base("torch", **{**knobs, "verification_sequences": 16}))
+    with pytest.raises(InputError, match="determinism: 'verified' is not allowed; allowed: none"):
+        command("vllm", base("vllm", **knobs))
