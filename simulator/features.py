@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from simulator.spec.feature import Feature
 from simulator.spec.model import Model
 
 OF_CONTIGUOUS, OF_VERIFIED = ("kv_page_bytes",), ("verification_window", "verification_sequences", "deterministic_share")
+DEPENDENT = (("kv_allocator", "contiguous", OF_CONTIGUOUS), ("determinism", "verified", OF_VERIFIED))
 # What LLM-42 and our engine do without.
 WITHOUT: dict[str, Any] = {"enable_prefix_caching": False, "async_scheduling": False}
 
@@ -39,18 +40,26 @@ def resolved(deployment: Deployment, knobs: dict[str, Any], model: Model, elemen
     `element_bytes` is what a number of KV takes.
     """
     if knobs["attention_backend"] != "auto" and model.latent_dim:
-        raise InputError(f"{field}.attention_backend", knobs["attention_backend"], f"auto for {deployment.model}, whose attention is latent")
+        raise InputError(
+            f"{field}.attention_backend", knobs["attention_backend"], f"auto for {deployment.model}, whose attention is latent"
+        )
     found: dict[str, Any] = dict.fromkeys((*OF_CONTIGUOUS, *OF_VERIFIED))
     if knobs["kv_allocator"] == "contiguous":
         found |= _contiguous(deployment, model, element_bytes, field)
     if knobs["determinism"] == "verified":
         found |= _verified(deployment, model, field)
-    for names, knob, value in ((OF_CONTIGUOUS, "kv_allocator", "contiguous"), (OF_VERIFIED, "determinism", "verified")):
+    for knob, value, names in DEPENDENT:
         for name in names:
             given = getattr(deployment, name)
             if knobs[knob] != value and given is not None:
                 raise InputError(f"{field}.{name}", given, f"nothing without {knob}: {value}")
     return found
+
+
+def relevant(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns knobs without those of features that are not in use among them."""
+    unused = {name for knob, value, names in DEPENDENT if knobs.get(knob) != value for name in names}
+    return {name: value for name, value in knobs.items() if name not in unused}
 
 
 def _contiguous(deployment: Deployment, model: Model, element_bytes: int, field: str) -> dict[str, Any]:
@@ -90,6 +99,17 @@ def _verified(deployment: Deployment, model: Model, field: str) -> dict[str, Any
     share = 1.0 if deployment.deterministic_share is None else deployment.deterministic_share
     sequences = deployment.verification_sequences or known.sequences
     return {**WITHOUT, "verification_window": window, "verification_sequences": sequences, "deterministic_share": share}
+
+
+def check_slo(determinism: Iterable[object], slo: Iterable[str], field: str = "slo") -> None:
+    """Raises InputError for a bound on gaps between tokens where tokens are verified: that they come in bursts is not simulated."""
+    if "verified" not in determinism:
+        return
+    for term in slo:
+        if term.rpartition(".")[2].startswith("itl"):
+            raise InputError(
+                f"{field}.{term}", "given", "ttft, tpot and e2e terms with determinism: verified, whose bursts are not simulated"
+            )
 
 
 def overlap(deployment: Resolved) -> float:
