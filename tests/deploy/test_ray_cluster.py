@@ -28,7 +28,8 @@ __all__ = ["postgresql", "postgresql_url"]
 pytestmark = pytest.mark.slow
 [CLUSTER] = [each for each in stated(KUSTOMIZE / "components" / "ray") if each["kind"] == "RayCluster"]
 BIN = Path(sys.executable).parent
-START_S = 90
+# A node compiles the kernels for its first trial.
+START_S, COMPILED_S = 90, 300
 COUNTING = """
 import sys, time
 from search.executor.ray import RayExecutor
@@ -120,7 +121,7 @@ def test_the_worker_beside_the_head_runs_studies_on_the_cluster(cluster: Cluster
     with open_store(postgresql_url) as store:
         study = service.submit(store, REQUEST).study.id
         ended = ("done", "failed", "infeasible")
-        until(lambda: queries.study(store, study).state in ended, 2 * START_S, "the study does not end")
+        until(lambda: queries.study(store, study).state in ended, COMPILED_S, "the study does not end")
         assert queries.study(store, study).state == "done", (cluster.folder / "worker.log").read_text()
         told = [str(event) for event in events.since(store, study, 0)]
         assert any("ray (1 at a time): a Ray address is configured" in each for each in told), told
