@@ -61,7 +61,14 @@ def test_the_ray_cluster_has_the_fields_of_kuberay_and_nothing_else() -> None:
         "headGroupSpec",
         "workerGroupSpecs",
     }
-    assert set(spec["autoscalerOptions"]) <= {"idleTimeoutSeconds", "upscalingMode", "resources", "securityContext", "volumeMounts"}
+    assert set(spec["autoscalerOptions"]) <= {
+        "idleTimeoutSeconds",
+        "upscalingMode",
+        "version",
+        "resources",
+        "securityContext",
+        "volumeMounts",
+    }
     assert spec["autoscalerOptions"]["upscalingMode"] in ("Default", "Aggressive", "Conservative")
     assert spec["authOptions"] == {"mode": "token"}
     head, *workers = GROUPS
@@ -71,6 +78,10 @@ def test_the_ray_cluster_has_the_fields_of_kuberay_and_nothing_else() -> None:
         assert 0 <= each["minReplicas"] <= each["replicas"] <= each["maxReplicas"]
     for each in GROUPS:
         assert all(isinstance(value, str) for value in each["rayStartParams"].values())
+        # The second autoscaler asks for it; the worker beside the head is to come back all the same.
+        assert each["template"]["spec"]["restartPolicy"] == "Never"
+    [worker] = head["template"]["spec"]["initContainers"]
+    assert worker["restartPolicy"] == "Always"
     # The container of the autoscaler, which the operator adds, mounts what the pod has.
     volumes = {each["name"] for each in head["template"]["spec"]["volumes"]}
     assert {each["name"] for each in spec["autoscalerOptions"]["volumeMounts"]} <= volumes

@@ -130,5 +130,6 @@ def test_the_worker_beside_the_head_runs_studies_on_the_cluster(cluster: Cluster
 def test_nodes_that_join_a_study_under_way_are_used(cluster: Cluster) -> None:
     log = cluster.run("driver", [sys.executable, "-c", COUNTING, cluster.address])
     until(lambda: log.read_text().startswith("1\n"), START_S, "the driver does not start")
-    cluster.node("node", {"num-cpus": "2"}, f"--address={cluster.address}")
+    [group] = CLUSTER["spec"]["workerGroupSpecs"]
+    cluster.node("node", {**group["rayStartParams"], "num-cpus": "2"}, f"--address={cluster.address}")
     until(lambda: log.read_text().splitlines()[-1:] == ["3"], START_S, "the node is not seen")
