@@ -109,7 +109,7 @@ def test_ray_takes_the_options_that_start_it() -> None:
         for each in GROUPS
     ]
     assert options(["--head", *given[0]])["num_cpus"] == 1
-    assert options(["--address=head:6379", *given[1]])["disable_usage_stats"]
+    assert options(["--address=head:6379", *given[1]])["address"] == "head:6379"
     launched = yaml.safe_load(LAUNCHER.read_text())
     [head] = [each for each in launched["head_start_ray_commands"] if each.startswith("ray start")]
     assert options(ray_words(head))["autoscaling_config"] == "~/ray_bootstrap_config.yaml"
