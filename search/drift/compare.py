@@ -37,8 +37,8 @@ def compare(study: Side, trace: Side, block_size: int, seed: int, tolerance: flo
     alpha = FALSE_ALARM / (sum(name in old and name in new for name in names) + COMPARISONS)
     found = [_changed(old.get(name), new.get(name), alpha, tolerance) for name in names]
     for group in LENGTHS:
-        values = [getattr(side.traffic, group).astype(np.float64) for side in (study, trace)]
-        found += lengths(group, *values, alpha, tolerance, seed)
+        before, now = (getattr(side.traffic, group).astype(np.float64) for side in (study, trace))
+        found += lengths(group, before, now, alpha, tolerance, seed)
     return _in_order(found)
 
 
@@ -74,7 +74,8 @@ def _freedom(old: Number, new: Number) -> float:
 
 
 def _told(one: Number, old: Number | None, new: Number | None, chance: float | None, beyond: bool | None) -> Change:
-    before, now = old and old.value, new and new.value
+    before = None if old is None else old.value
+    now = None if new is None else new.value
     moved = None if before is None or now is None or one.share else change(before, now)
     return Change(
         name=one.name,
