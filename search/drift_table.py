@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LATENCIES = ("ttft_s.p50", "ttft_s.p99", "tpot_s.mean", "itl_s.p99", "e2e_s.p99")
 NONE = "-"
+# A number of which sampling explains more is not known.
+MOST_SHOWN = 10.0
 
 
 def show_drift(console: Console, found: Drift) -> None:
@@ -33,12 +35,18 @@ def show_drift(console: Console, found: Drift) -> None:
         say(line)
     for load in stands.loads:
         if load.needed is not None:
-            say(f"{digits(load.rate_rps)} req/s of the {load.name} take {load.needed} replicas, {_rent(load.needed_usd_per_hour)}")
+            say(f"{digits(load.rate_rps)} req/s of the {load.name} take {_count(load.needed)}, {_rent(load.needed_usd_per_hour)}")
         say(f"run at {digits(load.rate_rps)} req/s with {load.traffic}")
     if found.search is not None:
-        say(f"searched again as {found.search.name} ({found.search.study}): {found.search.sentence}")
+        again = found.search
+        load = "" if again.demand_rps is None else f" for {digits(again.demand_rps)} req/s"
+        say(f"searched again as {again.name} ({again.study or 'not stored'}){load}: {again.sentence}")
     for note in (*found.notes, *found.trace["notes"], *stands.notes):
         say(f"note: {note}")
+
+
+def _count(replicas: int) -> str:
+    return f"{replicas} replica{'s' if replicas > 1 else ''}"
 
 
 def _rent(usd_per_hour: float | None) -> str:
@@ -50,7 +58,7 @@ def _changes(found: Drift) -> list[Column]:
     return [
         Column("traffic", [each.name for each in changes], justify="left"),
         Column("study", [digits(each.study) for each in changes]),
-        Column("trace", [digits(each.trace) for each in changes]),
+        Column("trace", [NONE if each.name.endswith("_distance") else digits(each.trace) for each in changes]),
         Column("change", [_change(each) for each in changes]),
         Column("by chance", [_chance(each) for each in changes], 1),
         Column("", ["changed" if each.beyond else "" for each in changes], justify="left"),
@@ -60,13 +68,17 @@ def _changes(found: Drift) -> list[Column]:
 def _change(each: Change) -> str:
     if each.change is not None:
         return f"{each.change:+.1%}"
+    if each.name.endswith("_distance"):
+        return f"{100 * (each.trace or 0.0):.1f} points"
     return NONE if each.study is None or each.trace is None else f"{100 * (each.trace - each.study):+.1f} points"
 
 
 def _chance(each: Change) -> str:
     if each.by_chance is None:
         return NONE
-    return f"{100 * each.by_chance:.1f} points" if each.change is None else f"{each.by_chance:.1%}"
+    if each.change is None:
+        return f"{100 * each.by_chance:.1f} points"
+    return f"{each.by_chance:.1%}" if each.by_chance < MOST_SHOWN else "anything"
 
 
 def _metrics(stands: Standing) -> list[Column]:
@@ -87,7 +99,7 @@ def _limits(stands: Standing) -> list[str]:
     for when, limit in (("now", stands.limit), ("in the study", stands.stored.limit if stands.stored else None)):
         if limit is None:
             continue
-        many = f"{limit.replicas} replica{'s' if limit.replicas > 1 else ''}"
+        many = _count(limit.replicas)
         if limit.capacity_rps is None:
             told.append(f"capacity of {many} {when}: none, {limit.reason}")
             continue

@@ -48,7 +48,7 @@ def search_again(
     try:
         study = service.run_search(request, db=db, executor=executor, report=report, stop=stop)
     except Infeasible as reason:
-        return Again("", request.name, demand, name, None, None, None, None, None, None, f"nothing wins: {reason}")
+        return Again(None, request.name, demand, name, None, None, None, None, None, None, f"nothing wins: {reason}")
     with open_store(db) as store:
         points = queries.points(store, study)
     winner = next(each for each in points if each.point.rank == 1)

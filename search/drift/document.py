@@ -106,11 +106,12 @@ class Standing:
 class Again:
     """The study's request searched with the trace: the best deployment now, beside the one that was chosen.
 
-    `wins` says whether another deployment is better by more than the study's ties; `better_by` is relative, in the first
-    objective, positive where the new one is better; None where the chosen deployment has no value.
+    `wins` says whether another deployment is better and not tied with it; `better_by` is relative, in the first objective,
+    positive where the new one is better; None where the chosen deployment has no value. `study` is None, and so is the
+    winner, where no deployment keeps the Slo.
     """
 
-    study: str
+    study: str | None
     name: str
     demand_rps: float | None
     objective: str

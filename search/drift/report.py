@@ -13,10 +13,9 @@ from search.drift.compare import TOLERANCE, compare
 from search.drift.document import Change, Drift
 from search.drift.standing import standing
 from search.drift.traffic import FIELD, Side, of_study, of_trace, with_trace
-from search.fidelity import FINAL, Fidelity
+from search.fidelity import FINAL
 from search.request import SearchRequest
 from simulator.errors import InputError
-from simulator.scenario import UPLOAD
 from simulator.spec.workload import Workload
 
 # What drifted, in words, by the group of its numbers.
@@ -40,7 +39,6 @@ class Asked:
     replicas: int | None = None
     tolerance: float = TOLERANCE
     seed: int = 0
-    fidelity: Fidelity = FINAL
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,10 @@ def subject(store: Store, study: str, asked: Asked) -> Subject:
         allowed = "a study of an open loop: users who wait for their answers have no rate and no arrivals to compare"
         raise InputError("STUDY", study, allowed)
     uploads.fetch(store, request.workload)
-    if asked.trace.startswith(UPLOAD):
+    try:
         uploads.fetch(store, Workload(trace=asked.trace))
+    except InputError as error:
+        raise InputError(FIELD, error.value, error.allowed) from None
     workload = with_trace(request.workload, asked.trace)
     trial, point = _trial(store, row, asked.trial)
     return Subject(row, request, trial, point, workload)
@@ -90,7 +90,7 @@ def drift(about: Subject, asked: Asked) -> Drift:
     _check_classes(request, trace)
     study = of_study(request, trace, asked.seed)
     changes = compare(study, trace, int(about.trial.deployment["block_size"]), asked.seed, asked.tolerance)
-    stands = standing(request, about.trial, about.point, about.workload, (study, trace), asked.fidelity, asked.replicas, asked.seed)
+    stands = standing(request, about.trial, about.point, about.workload, (study, trace), FINAL, asked.replicas, asked.seed)
     return Drift(
         study={"id": about.study.id, "name": about.study.name, **_told(study)},
         trace={"trace": asked.trace, **_told(trace)},

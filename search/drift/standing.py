@@ -78,8 +78,8 @@ def _replicas(
         return own, []
     count = own * max(math.ceil(rate / safe), 1)
     whose = "its own traffic" if was_rps is not None else "the trace, since the study states no rate"
-    told = f"the study sized no fleet: {count} replicas are what its capacity of {digits(safe)} req/s takes for {whose}"
-    return count, [f"{told} ({digits(rate)} req/s); --replicas states another number"]
+    took = f"its capacity of {digits(safe)} req/s takes {count} replica{'s' if count > 1 else ''} for {whose}"
+    return count, [f"the study sized no fleet: {took} ({digits(rate)} req/s); --replicas states another number"]
 
 
 def _limit(request: SearchRequest, prepared: Prepared, workload: Workload, fidelity: Fidelity, seed: int) -> Limit:
