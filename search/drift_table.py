@@ -39,8 +39,8 @@ def show_drift(console: Console, found: Drift) -> None:
         say(f"run at {digits(load.rate_rps)} req/s with {load.traffic}")
     if found.search is not None:
         again = found.search
-        load = "" if again.demand_rps is None else f" for {digits(again.demand_rps)} req/s"
-        say(f"searched again as {again.name} ({again.study or 'not stored'}){load}: {again.sentence}")
+        at = "" if again.demand_rps is None else f" for {digits(again.demand_rps)} req/s"
+        say(f"searched again as {again.name} ({again.study or 'not stored'}){at}: {again.sentence}")
     for note in (*found.notes, *found.trace["notes"], *stands.notes):
         say(f"note: {note}")
 

@@ -21,6 +21,8 @@ REPLICATES = 400
 MOST_BLOCKS = 40
 # A block of fewer requests has no spread of its own.
 FEWEST_IN_BLOCK = 10
+# Beyond any change there is, and still a number.
+MOST_LOG = 50.0
 
 
 class Blocks:
@@ -61,3 +63,8 @@ def quantile_of_t(alpha: float, freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 1 - alpha / 2))
+
+
+def explained(log_factor: float, *, up: bool) -> float:
+    """Returns the relative change, without its sign, that a factor explains: a rise by 100 % is as far as a fall by 50 %."""
+    return math.expm1(min(log_factor, MOST_LOG)) if up else -math.expm1(-log_factor)

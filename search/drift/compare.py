@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.drift.blocks import quantile_of_t
+from search.drift.blocks import explained, quantile_of_t
 from search.drift.document import Change
 from search.drift.lengths import COMPARISONS, LENGTHS, lengths
 from search.drift.measures import Number, numbers
@@ -60,10 +60,9 @@ def _changed(old: Number | None, new: Number | None, alpha: float, tolerance: fl
     if one.share:
         moved = new.value - old.value
         return _told(one, old, new, chance, abs(moved) > max(chance, tolerance))
-    relative = math.expm1(min(chance, 50.0))
     moved = abs(math.log(new.value / old.value)) if old.value > 0 and new.value > 0 else math.inf
     beyond = old.value != new.value and moved > max(chance, math.log1p(tolerance))
-    return _told(one, old, new, relative, beyond)
+    return _told(one, old, new, explained(chance, up=new.value >= old.value), beyond)
 
 
 def _freedom(old: Number, new: Number) -> float:

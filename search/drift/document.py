@@ -10,8 +10,8 @@ from typing import Any
 class Change:
     """A number of the study's traffic beside that of the trace; None where that side has none.
 
-    `change` is relative (None for shares and distances), `by_chance` what sampling alone explains: of `change`, or of the
-    difference of shares. `beyond` says whether the change is larger; None where there is nothing to compare with.
+    `change` is relative (None for shares and distances), `by_chance` what sampling alone explains: of a change in that
+    direction, or of the difference of shares. `beyond` says whether the change is larger, None without one to compare with.
     """
 
     name: str

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from search.drift.blocks import Blocks, quantile_of_t
+from search.drift.blocks import Blocks, explained, quantile_of_t
 from search.drift.document import Change
 from search.drift.measures import Group
 from search.sweep.numbers import change
@@ -71,10 +71,10 @@ def _percentile(group: Group, percent: int, old: Lengths, new: Lengths, alpha: f
     # Nobody knows how long the longest could be: a percentile so near to the end has no bound above.
     bounded = share + off < 1
     factors = [low.at(share + off) / low.at(share), high.at(share) / high.at(share - off)] if bounded else []
-    chance = max(factors) - 1 if factors else None
-    moved = abs(math.log(now / before))
-    beyond = chance is not None and moved > max(math.log1p(chance), math.log1p(tolerance))
-    return Change(f"{group}_p{percent}", group, "tokens", before, now, change(before, now), chance, beyond)
+    chance = math.log(max(factors)) if factors else None
+    beyond = chance is not None and abs(math.log(now / before)) > max(chance, math.log1p(tolerance))
+    told = None if chance is None else explained(chance, up=up)
+    return Change(f"{group}_p{percent}", group, "tokens", before, now, change(before, now), told, beyond)
 
 
 def _distance(group: Group, old: Lengths, new: Lengths, alpha: float, tolerance: float) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,20 @@ from hypothesis import strategies as st
 
 from search.drift.compare import compare
 from search.drift.fleet import fewest
+from search.drift.measures import numbers
 from search.drift.report import drifted
-from search.drift.traffic import Side
+from search.drift.traffic import Side, of_trace
 from simulator.draw import draw
 from simulator.spec.workload import Workload
 from simulator.traffic import Traffic
+from tests.shared import data_dir
 
 CHAT: dict[str, Any] = {"preset": "chat"}
 PREFIXES: dict[str, Any] = {"preset": "chat", "prefix": {"shared_tokens": 800, "groups": 30, "zipf": 1.0}}
 CLASSES: dict[str, Any] = {"classes": {"chat": {"share": 0.7, "preset": "chat"}, "long": {"share": 0.3, "preset": "summarization"}}}
 BURSTY: dict[str, Any] = {"preset": "chat", "arrival": {"process": "gamma", "cv": 3.0}}
 COUNT = 4_000
+MOONCAKE = "mooncake_conversation.jsonl.gz"
 
 
 def side(workload: dict[str, Any], seed: int, count: int = COUNT, rate_rps: float = 5.0) -> Side:
@@ -132,6 +136,34 @@ def test_a_number_that_one_side_has_is_told_and_not_judged() -> None:
     rate = changes["rate_rps"]
     assert rate.study is not None and rate.trace is None and rate.beyond is None
     assert changes["gap_cv"].beyond is None
+
+
+def test_what_sampling_explains_is_told_in_the_direction_of_the_change() -> None:
+    changes = compare(side(CHAT, 1, 300), side(BURSTY, 2, 300), 16, 0) + compare(side(BURSTY, 1, 300), side(CHAT, 2, 300), 16, 0)
+    judged = [
+        (each.change, each.by_chance, each.beyond) for each in changes if each.change is not None and each.by_chance is not None
+    ]
+    assert len(judged) >= 10 and all(chance < 1 for moved, chance, _ in judged if moved < 0)
+    assert all(abs(moved) > chance for moved, chance, beyond in judged if beyond)
+
+
+def test_recorded_traces_have_their_published_figures() -> None:
+    """Mooncake's paper has 40 % for its conversation trace with an endless cache; 37.4 % are in the published file."""
+    folder = data_dir("traces")
+    chat, code, long = (of_file(folder / name) for name in ("azure2023_conv.csv.gz", "azure2023_code.csv.gz", MOONCAKE))
+    found = {each.name: each.value for each in numbers(chat, None, 16, len(chat.traffic), 0)}
+    assert found["gap_cv"] == pytest.approx(1.09, abs=0.01)
+    assert found["dispersion_10s"] == pytest.approx(3.9, abs=0.05) and found["dispersion_60s"] == pytest.approx(16, abs=0.5)
+    found = {each.name: each.value for each in numbers(code, None, 16, len(code.traffic), 0)}
+    assert found["gap_cv"] == pytest.approx(13.2, abs=0.1)
+    assert found["dispersion_10s"] == pytest.approx(72, abs=1) and found["dispersion_60s"] == pytest.approx(164, abs=2)
+    found = {each.name: each.value for each in numbers(long, None, 512, len(long.traffic), 0)}
+    assert found["prefix_reuse"] == pytest.approx(0.374, abs=0.005)
+    assert named(chat, code) == ["prompt lengths", "output lengths", "burstiness"]
+
+
+def of_file(path: Path) -> Side:
+    return of_trace(Workload(trace=str(path)), str(path), None, 0)
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 300))
