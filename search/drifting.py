@@ -63,13 +63,18 @@ def drift(
         about = report.subject(store, study, asked)
     found = report.drift(about, asked)
     if again:
+        from search.driver import Stopped
         from search.progress import Interrupt, Reporter
 
         request = searching.request_again(
             about.request, about.workload, found.trace["rate_rps"], name or searching.default_name(about.study)
         )
-        with Interrupt() as stop, Reporter() as progress:
-            now = searching.search_again(request, about.trial, db, executor, progress, stop)
+        try:
+            with Interrupt() as stop, Reporter() as progress:
+                now = searching.search_again(request, about.trial, db, executor, progress, stop)
+        except (Stopped, KeyboardInterrupt):
+            print("interrupted: what was searched is kept, and the same command resumes", file=sys.stderr)
+            raise typer.Exit(130) from None
         found = replace(found, search=now)
     if as_json:
         print_json(asdict(found))

@@ -66,6 +66,8 @@ def of_trace(workload: Workload, trace: str, rate_rps: float | None, seed: int, 
         raise InputError(error.field.replace("workload.trace", field, 1), error.value, error.allowed) from None
     if len(drawn) < FEWEST:
         raise InputError(field, f"{len(drawn)} requests", f"a trace with {FEWEST} or more, since fewer tell nothing of tails")
+    if timed and drawn.arrival_s[-1] <= drawn.arrival_s[0]:
+        raise InputError(field, f"{len(drawn)} requests at once", "a trace whose requests do not all arrive at the same time")
     if workload.arrival is not None and workload.arrival.process != "replay":
         timed = False
     if rate_rps is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ REQUEST: dict[str, Any] = {
     "space": {"device": ["H100-SXM", "L40S"], "max_num_batched_tokens": [2048], "max_num_seqs": 256, "max_model_len": 16384},
     "budget": {"max_gpus": 16, "trials": 2},
 }
+ONE = {**REQUEST["space"], "device": "H100-SXM"}
 STUDIES: dict[str, dict[str, Any]] = {
     "sized": {"workload": {"trace": "old.csv"}, "demand": {"rate_rps": RATE}},
     "traced": {"workload": {"trace": "old.csv"}},
@@ -41,8 +43,10 @@ STUDIES: dict[str, dict[str, Any]] = {
     "classes": {
         "workload": {"classes": {"chat": {"share": 1.0, "preset": "chat", "slo": {"ttft_p99_s": 2.0}}}},
         "slo": {"itl_p99_s": 0.2},
+        "space": ONE,
     },
-    "users": {"workload": {**CHAT, "users": 20, "think_time_s": 5.0}},
+    "prefixes": {"workload": {"trace": "shared.jsonl"}, "space": {**ONE, "block_size": 128}},
+    "users": {"workload": {**CHAT, "users": 20, "think_time_s": 5.0}, "space": ONE},
 }
 
 
@@ -57,6 +61,17 @@ def trace(path: Path, seed: int, rate_rps: float = RATE, longer: float = 1.0, co
     path.write_text("\n".join([",".join(names), *rows]) + "\n")
 
 
+def hashed(path: Path, seed: int, shared: bool) -> None:
+    """Writes a trace in Mooncake's form: prompts of four blocks, of which three are common to all where `shared`."""
+    rng, block = np.random.default_rng(seed), itertools.count(10)
+    stamps = np.cumsum(rng.exponential(1000 / RATE, 3_000))
+    rows = []
+    for stamp, output in zip(stamps.tolist(), rng.integers(50, 350, 3_000).tolist(), strict=True):
+        ids = [*([1, 2, 3] if shared else (next(block) for _ in range(3))), next(block)]
+        rows.append({"timestamp": stamp, "input_length": 2048, "output_length": output, "hash_ids": ids})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder with traces and a store of short studies."""
@@ -67,6 +82,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trace(folder / "longer.csv", 4, longer=3.0)
     trace(folder / "clockless.csv", 5, clock=False)
     trace(folder / "few.csv", 6, count=50)
+    for name, seed, shared in (("shared", 7, True), ("still", 8, True), ("alone", 9, False)):
+        hashed(folder / f"{name}.jsonl", seed, shared)
+    trace(folder / "huge.csv", 10, longer=20.0)
+    trace(folder / "at_once.csv", 11, rate_rps=1e12)
     (folder / "broken.csv").write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n0,5,x\n")
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch)
@@ -128,6 +147,20 @@ def test_longer_prompts_cost_capacity_and_more_a_token(lab: Path, capsys: pytest
     assert any("the study states no rate" in note for note in found["notes"])
 
 
+def test_prompts_that_share_nothing_any_more_are_named_and_cost_capacity(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, still = run(lab, capsys, "prefixes", "still.jsonl")
+    _, alone = run(lab, capsys, "prefixes", "alone.jsonl")
+    assert (still["drifted"], alone["drifted"]) == ([], ["prefix reuse"])
+    reuse = {each["name"]: each for each in alone["changes"]}["prefix_reuse"]
+    assert reuse["study"] == pytest.approx(0.75, abs=0.01) and reuse["trace"] == 0 and reuse["change"] is None
+    cached = [found["standing"]["loads"][0]["metrics"]["cached_token_share"] for found in (still, alone)]
+    assert cached == [pytest.approx(0.75, abs=0.01), 0]
+    capacity = [found["standing"]["limit"]["capacity_rps"] for found in (still, alone)]
+    assert capacity[1]["high"] < capacity[0]["low"]
+    _, unknown = run(lab, capsys, "prefixes", "same.csv")
+    assert "prefix reuse is not compared: the trace does not say what its prompts have in common" in unknown["notes"]
+
+
 def test_a_study_without_a_demand_stands_for_the_replicas_of_its_own_traffic(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, same = run(lab, capsys, "traced", "same.csv")
     status, doubled = run(lab, capsys, "traced", "doubled.csv")
@@ -144,6 +177,14 @@ def test_a_trace_that_is_a_part_of_the_traffic_is_put_to_its_rate(lab: Path, cap
     status, found = run(lab, capsys, "sized", "clockless.csv")
     assert status == 0 and [load["name"] for load in found["standing"]["loads"]] == ["demand"]
     assert "request rates are not compared: the trace has no arrival times" in found["notes"]
+
+
+def test_requests_that_nobody_serves_break_the_answer_whatever_the_fleet(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, found = run(lab, capsys, "sized", "huge.csv")
+    stands = found["standing"]
+    assert status == 1 and stands["limit"]["capacity_rps"] is None and "max_model_len" in stands["limit"]["reason"]
+    assert all(load["needed"] is None and load["reason"] for load in stands["loads"])
+    assert "unserved requests" in stands["verdict"]
 
 
 def test_another_trial_is_judged_where_it_is_asked_for(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,6 +240,7 @@ def test_people_read_the_verdict_first(lab: Path, capsys: pytest.CaptureFixture[
         (["sized", "absent.csv"], "TRACE: "),
         (["sized", "broken.csv"], "TRACE (broken.csv line 2, column num_decode_tokens): 'x' is not allowed"),
         (["sized", "few.csv"], "TRACE: '50 requests' is not allowed; allowed: a trace with 100 or more"),
+        (["sized", "at_once.csv"], "TRACE: '5000 requests at once' is not allowed"),
         (["sized", "sha256:00"], "TRACE: 'sha256:00' is not allowed"),
         (["drawn", "clockless.csv"], "--rate: None is not allowed"),
         (["classes", "same.csv"], "TRACE (column class): 'all' is not allowed; allowed: classes that the study's SLO bounds: chat"),
