@@ -17,7 +17,21 @@ from typing import Annotated
 
 import typer
 
-from search import comparing, engines, keys, launches, loading, planning, profiles, remote, serve, sweeping, upkeep, validating
+from search import (
+    comparing,
+    drifting,
+    engines,
+    keys,
+    launches,
+    loading,
+    planning,
+    profiles,
+    remote,
+    serve,
+    sweeping,
+    upkeep,
+    validating,
+)
 from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
@@ -37,6 +51,7 @@ app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
 app.add_typer(sweeping.app, name="sweep")
 comparing.register(app)
+drifting.register(app)
 loading.register(app)
 planning.register(app)
 serve.register(app)
