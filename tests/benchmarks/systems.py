@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def rate(prompt: int, output: int, count: int, **knobs: Any) -> float:
     return saturated_rate(prepare(resolve(Deployment.parse({"model": MODEL, **knobs}))), traffic)
 
 
-def verified(paper: dict[tuple[int, int], Sequence[float]], **knobs: Any) -> Iterator[str]:
+def verified(paper: Mapping[tuple[int, int], Sequence[float]], **knobs: Any) -> Iterator[str]:
     """Yields the rows of verified decoding: ours and the paper's by share, and how far apart they are in the mean."""
     yield "| prompt / output | " + " | ".join(f"{share:.0%}" for share in SHARES) + " | mean distance |"
     yield "|---|" + "---:|" * (len(SHARES) + 1)
