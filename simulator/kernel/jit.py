@@ -1,6 +1,7 @@
 """How kernels are compiled: cached on disk under their digest, without the GIL, with or without bounds checks.
 
-numba's own cache neither notices an edit in a sibling file nor keys on the bounds-check flag, so the folder's name does.
+numba's own cache neither notices an edit in a sibling file nor keys on the bounds-check flag, so the folder's name does. It keys
+on where a source lies; here a copy elsewhere, of another checkout or on a node of a cluster, finds what was compiled of its like.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba import njit
+from numba.core.caching import UserProvidedCacheLocator
 from numba.core.types import WrapperAddressProtocol
 from numba.experimental.function_type import _get_wrapper_address
 
-from simulator.kernel.digest import kernel_digest
+from simulator.kernel.digest import ROOT, kernel_digest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 BOUNDS_CHECK = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
@@ -40,8 +42,23 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="trimtab-"))
 
 
+class Sources(UserProvidedCacheLocator):
+    """Where numba keeps what it compiles of the simulator's files: by the room that they are in, wherever that lies."""
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        """Returns the place of a function, None for one of other files."""
+        return cast(Any, super()).from_function(py_func, py_file) if ROOT in Path(py_file).resolve().parents else None
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        """Returns the folder's name."""
+        return Path(py_file).parent.name
+
+
 if not INTERPRETED:
     _CONFIG.CACHE_DIR = str(cache_folder())
+    _CONFIG.CACHE_LOCATOR_CLASSES = f"{__name__}.Sources,UserProvidedCacheLocator"
 
 
 # Kernels allocate nothing, and counting references to arrays would be most of their work: hence no _nrt.

@@ -125,3 +125,18 @@ def test_a_folder_that_cannot_be_written_gives_way_to_a_temporary_one(tmp_path: 
     folder = jit.cache_folder()
     assert folder.is_dir() and blocked not in folder.parents
     folder.rmdir()
+
+
+def test_a_copy_of_the_sources_elsewhere_compiles_nothing_anew(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "simulator", tmp_path / "simulator", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "from simulator.kernel import jit, loop\n"
+        "jit.ready(loop.run)\n"
+        "print(loop.__file__, sum(loop.run.stats.cache_hits.values()), sum(loop.run.stats.cache_misses.values()))\n"
+    )
+    jit.ready(loop.run)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "simulator" / "kernel" / "loop.py"), "1", "0"]
