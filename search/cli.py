@@ -17,7 +17,21 @@ from typing import Annotated
 
 import typer
 
-from search import comparing, engines, keys, launches, loading, planning, profiles, remote, serve, sweeping, upkeep, validating
+from search import (
+    comparing,
+    engines,
+    keys,
+    launches,
+    loading,
+    planning,
+    profiles,
+    remote,
+    serve,
+    sweeping,
+    upkeep,
+    validating,
+    webhooks,
+)
 from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
 from search.usage import DEFAULT_DB, Commands, told
@@ -36,6 +50,7 @@ app.add_typer(campaign.app, name="campaign")
 app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
 app.add_typer(sweeping.app, name="sweep")
+app.add_typer(webhooks.app, name="webhooks")
 comparing.register(app)
 loading.register(app)
 planning.register(app)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_webhook_is_listed_without_its_secret_and_removed_with_what_waits_for_
     ],
 )
 def test_what_nothing_can_be_sent_to_is_refused(store: Store, url: str) -> None:
-    with pytest.raises(InputError, match="^url: "):
+    with pytest.raises(InputError, match="url: "):
         webhooks.add(store, url)
     assert webhooks.webhooks(store) == []
 
@@ -210,9 +211,9 @@ def test_a_refused_delivery_is_due_ever_later_and_fails_after_its_attempts(store
         if attempt < outbox.MAX_ATTEMPTS:
             assert row.state == "waiting" and outbox.claim(store, 8, 60.0) == []
         make_due(store)
-    assert row.state == "failed" and row.finished_at is not None and outbox.claim(store, 8, 60.0) == []
+    assert row is not None and row.state == "failed" and row.finished_at is not None and outbox.claim(store, 8, 60.0) == []
     assert waits[:3] == pytest.approx([10, 30, 90], abs=2)
-    assert all(later >= earlier - 2 for earlier, later in zip(waits[:-1], waits[1:-1], strict=False))
+    assert all(later >= earlier - 2 for earlier, later in pairwise(waits[:-1]))
     assert 18 * 3600 < sum(waits[:-1]) < 26 * 3600
 
 
