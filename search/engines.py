@@ -45,7 +45,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise InputError("trimtab engine", f"no {error.name}", "an installation with it: pip install 'trimtab[engine]'") from None
     serving.serve(
-        serving.Choice(model_path, random, name, _settings(knobs or []), host, port, steps),
+        serving.Choice(model_path, random, name, assigned(knobs or []), host, port, steps),
         ready=lambda address, told: print(f"{address} serves {told}", file=sys.stderr, flush=True),
     )
 
@@ -80,7 +80,7 @@ def check(
         raise Infeasible(f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}")
 
 
-def _settings(knobs: list[str]) -> dict[str, Any]:
+def assigned(knobs: list[str]) -> dict[str, Any]:
     """Returns the knobs that were set, each read as YAML."""
     import yaml
 

@@ -18,8 +18,9 @@ from db import queries
 from db.rows import StudyRow, TrialPoint, TrialRow
 from db.session import Store
 from deploy.launch import ASSUMED, NAMED, PLACED, launcher, names
-from deploy.platforms import Placed, platform
+from deploy.platforms import ALL, DECODE, PREFILL, Placed, Platform, Pool, platform
 from deploy.platforms import names as platform_names
+from search import checking
 from simulator import label
 from simulator.errors import MISSING, Infeasible, InputError
 from simulator.expected.words import NOT_VALIDATED
@@ -28,8 +29,6 @@ from simulator.spec.deployment import Resolved
 SHOWN_S = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 SHOWN_STATISTICS = ("mean", "p50", "p99")
 _INDENT = "  "
-# Tags of an engine's own images are its versions (https://hub.docker.com/r/vllm/vllm-openai); others are the caller's to name.
-IMAGES = {"vllm": "vllm/vllm-openai:v0.19.0"}
 IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}", re.IGNORECASE)
 
 
@@ -39,22 +38,24 @@ def script(store: Store, study: str, number: int, engine: str, model: str | None
     Raises InputError for a study, trial or engine that is not there and for a knob that the engine cannot be told, Infeasible
     for a trial that keeps no SLO.
     """
-    row, trial, points, deployment = _of(store, study, number)
-    command = launcher(engine, "--engine").arguments(deployment, model or deployment.model, port)
-    _check_read_back(deployment, engine, command)
-    head = [f"trimtab launch {row.id} {number} --engine {engine}", "", *_told(row, trial, points, deployment)]
-    comments = "\n".join(f"# {_line(line)}".rstrip() for line in head)
+    row, trial, points, deployment = trial_of(store, study, number)
+    command = _command(deployment, engine, model, port, "127.0.0.1")
+    head = [f"trimtab launch {row.id} {number} --engine {engine}", "", *told(row, trial, points, deployment)]
+    comments = "\n".join(f"# {in_a_comment(line)}".rstrip() for line in head)
     return f"#!/bin/sh\n{comments}\nset -eu\nexec {_typed(command)}\n"
 
 
 @dataclass(frozen=True)
 class On:
-    """Where replicas run: the platform, the image that has the engine, labels of nodes, replicas by hour of the week."""
+    """Where replicas run: the platform, the image that has the engine, labels of nodes, replicas by hour of the week, and the
+    number of the trial whose replicas read the prompts, where the trial's own are only to generate.
+    """
 
     platform: str
     image: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     replicas_by_hour: tuple[int, ...] | None = None
+    prefill: int | None = None
 
 
 def manifest(store: Store, study: str, number: int, engine: str, on: On, model: str | None = None, port: int = 8000) -> str:
@@ -62,26 +63,74 @@ def manifest(store: Store, study: str, number: int, engine: str, on: On, model: 
 
     Raises as `script` does, and InputError for what the platform cannot be told.
     """
-    row, trial, points, deployment = _of(store, study, number)
-    image = on.image or IMAGES.get(engine)
+    renderer = platform(on.platform, "--on")
+    row, trial, points, deployment = trial_of(store, study, number)
+    image = _image(renderer, on, engine)
+    command = _command(deployment, engine, model, port, "0.0.0.0")
+    said = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", "", *told(row, trial, points, deployment)]
+    wanted = {ALL: (command, max(on.replicas_by_hour) if on.replicas_by_hour is not None else deployment.replicas)}
+    pool = None
+    if on.prefill is not None:
+        _, other, _, reader = trial_of(store, study, on.prefill)
+        pool = Pool(reader, _command(reader, engine, model, port, "0.0.0.0"))
+        said[0] += f" --prefill {on.prefill}"
+        said += ["", *_apart(other, reader)]
+        wanted = {DECODE: wanted[ALL], PREFILL: (pool.command, reader.replicas)}
+    placed = Placed(f"trimtab-{row.id}-{number}", command, port, image, on.node_selector, on.replicas_by_hour, pool)
+    documents = renderer.documents(deployment, placed)
+    comments = "\n".join(f"# {in_a_comment(line)}".rstrip() for line in said)
+    text = f"{comments}\n{yaml.safe_dump_all(documents, sort_keys=False, width=120)}"
+    if (read := renderer.parse(list(yaml.safe_load_all(text)))) != wanted:
+        raise InputError("replicas", wanted, f"what the document of {on.platform} reads back as, {read}")
+    return text
+
+
+def _image(renderer: Platform, on: On, engine: str) -> str:
+    """Returns the image that has the engine, empty where nodes have it; raises InputError for an engine that cannot run there."""
+    if engine not in renderer.ENGINES:
+        raise InputError("--engine", engine, f"{', '.join(renderer.ENGINES)} on {on.platform}")
+    if renderer.IMAGES is None:
+        if on.image:
+            raise InputError("--image", on.image, f"none on {on.platform}, whose nodes have the engine")
+        return ""
+    image = on.image or renderer.IMAGES.get(engine)
     if image is None:
         raise InputError("--image", MISSING, f"the image that has {engine}")
     if not IMAGE.fullmatch(image):
         raise InputError("--image", image, "a name such as registry/name:tag")
-    command = launcher(engine, "--engine").arguments(deployment, model or deployment.model, port, host="0.0.0.0")
+    return image
+
+
+def _command(deployment: Resolved, engine: str, model: str | None, port: int, host: str) -> tuple[str, ...]:
+    """Returns the command of a replica; raises InputError for a knob that does not come back from it."""
+    command = launcher(engine, "--engine").arguments(deployment, model or deployment.model, port, host=host)
     _check_read_back(deployment, engine, command)
-    name = f"trimtab-{row.id}-{number}"
-    placed = Placed(name, tuple(command), port, image, on.node_selector, on.replicas_by_hour)
-    renderer = platform(on.platform, "--on")
-    documents = renderer.documents(deployment, placed)
-    told = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", "", *_told(row, trial, points, deployment)]
-    comments = "\n".join(f"# {_line(line)}".rstrip() for line in told)
-    text = f"{comments}\n{yaml.safe_dump_all(documents, sort_keys=False, width=120)}"
-    read, replicas = renderer.parse(list(yaml.safe_load_all(text)))
-    wanted = max(on.replicas_by_hour) if on.replicas_by_hour is not None else deployment.replicas
-    if (read, replicas) != (tuple(command), wanted):
-        raise InputError("replicas", wanted, f"what the document of {on.platform} reads back as, {replicas}")
-    return text
+    return tuple(command)
+
+
+def held_to(text: str, engine: str, on: str | None = None) -> list[str]:
+    """Returns what a written script or document was held to: the engine's own options, the platform's schema.
+
+    Raises InputError for what the engine or the platform would not take.
+    """
+    if on is None:
+        return [checking.command(engine, command_of(text))]
+    found = list(yaml.safe_load_all(text))
+    running = platform(on, "--on").parse(found)
+    return list(dict.fromkeys(line for command, _ in running.values() for line in checking.placed(on, engine, command, found)))
+
+
+def command_of(text: str) -> tuple[str, ...]:
+    """Returns the command that a written script runs."""
+    _, _, command = text.partition("\nexec ")
+    return tuple(shlex.split(command.replace("\\\n", "")))
+
+
+def _apart(trial: TrialRow, deployment: Resolved) -> Iterator[str]:
+    """Yields what is to be said of replicas that read the prompts for others."""
+    gpus = f"{deployment.gpus_per_replica} {deployment.device} ({label.parallelism(trial.deployment)})"
+    yield f"prompts are read by trial {trial.number}: {deployment.replicas} of it, each on {gpus}"
+    yield "the figures above are of replicas that do both; handing KV from one pool to another was not simulated"
 
 
 def platforms() -> tuple[str, ...]:
@@ -127,7 +176,11 @@ def engines() -> tuple[str, ...]:
     return names()
 
 
-def _of(store: Store, study: str, number: int) -> tuple[StudyRow, TrialRow, list[TrialPoint], Resolved]:
+def trial_of(store: Store, study: str, number: int) -> tuple[StudyRow, TrialRow, list[TrialPoint], Resolved]:
+    """Returns a study, its trial, the trial's published points and its deployment.
+
+    Raises InputError for a study or trial that is not there, Infeasible for a trial that keeps no SLO.
+    """
     row = queries.study(store, study)
     trial = queries.trial(store, row.id, number)
     if trial.state != "done":
@@ -143,13 +196,13 @@ def _check_read_back(deployment: Resolved, engine: str, command: Sequence[str]) 
             raise InputError(knob, getattr(deployment, knob), f"what the command of {engine} reads back as, {value!r}")
 
 
-def _told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deployment: Resolved) -> Iterator[str]:
+def told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deployment: Resolved) -> Iterator[str]:
     """Yields the lines of the head: what is deployed, how often and behind what, what it costs, what to expect and how surely."""
     document = trial.deployment
     yield f"study {row.name} ({row.id}), trial {trial.number}"
     yield f"{label.model(document)} on {deployment.device}, resolved for {deployment.engine}"
     gpus = f"{deployment.gpus_per_replica} {deployment.device} ({label.parallelism(document)})"
-    yield f"this command serves one replica on {gpus}; {deployment.replicas} of them, behind a router: {deployment.router}"
+    yield f"a replica runs on {gpus}; {deployment.replicas} of them, behind a router: {deployment.router}"
     if trial.bill is not None:
         rented = f"{trial.bill['instances']}x {trial.bill['instance']} of {trial.bill['provider']}"
         yield f"rents {rented}: {trial.bill['usd_per_hour']:.2f} USD an hour"
@@ -157,14 +210,18 @@ def _told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deployme
     if not points:
         yield "expected: no operating point of this trial was published"
         return
-    best = min(points, key=lambda found: (found.point.rank is None, found.point.rank or 0))
+    best = best_of(points)
     yield f"expected at {best.point.rate_rps:.4g} requests per second, of the whole fleet:"
     for line in _metrics(best.point.metrics):
         yield f"{_INDENT}{line}"
     for name, value in best.point.objectives.items():
         yield f"{_INDENT}objective {name}: {'none' if value is None else f'{value:.4g}'}"
-    told = best.expected_error
-    yield (told or {}).get("text") or f"expected error: {NOT_VALIDATED}"
+    yield (best.expected_error or {}).get("text") or f"expected error: {NOT_VALIDATED}"
+
+
+def best_of(points: Sequence[TrialPoint]) -> TrialPoint:
+    """Returns the published point of the best rank."""
+    return min(points, key=lambda found: (found.point.rank is None, found.point.rank or 0))
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -175,7 +232,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {', '.join(shown)}"
 
 
-def _line(text: str) -> str:
+def in_a_comment(text: str) -> str:
     """Returns text that stays in its comment: a name of a study may hold anything."""
     kept = "".join(" " if character.isspace() else character for character in text)
     return "".join(character for character in kept if character.isprintable())

@@ -16,41 +16,81 @@ from simulator.errors import MISSING, InputError, unknown_name
 def launch(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)],
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="Its number within the study.", show_default=False)],
-    engine: Annotated[str, typer.Option("--engine", metavar="NAME", help="vllm, sglang or torch.", show_default=False)],
+    engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="vllm, sglang, tensorrt_llm or torch.")] = None,
+    load_test: Annotated[
+        bool, typer.Option("--load-test", help="Instead of a server, the script that sends it what the trial was scored with.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the file here instead of printing it.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; with --out, compare with what lies there.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Write nothing; hold it to the engine's options, the platform's schema and what lies in --out.",
+        ),
+    ] = False,
     model: Annotated[str | None, typer.Option("--model", metavar="PATH", help="Weights, instead of the model's name.")] = None,
     port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
-    on: Annotated[str | None, typer.Option("--on", metavar="NAME", help="All replicas: kubernetes or compose, as YAML.")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="NAME", help="All replicas, as YAML: kubernetes, compose, ray_serve, llm_d or dynamo."),
+    ] = None,
     image: Annotated[str | None, typer.Option("--image", metavar="NAME", help="With --on: the image that has the engine.")] = None,
     plan: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE.json", help="With --on: replicas by hour as a plan has them.")
     ] = None,
     node_selector: Annotated[
-        list[str] | None, typer.Option("--node-selector", metavar="LABEL=VALUE", help="With --on kubernetes: nodes to run on.")
+        list[str] | None,
+        typer.Option(
+            "--node-selector", metavar="LABEL=VALUE", help="With --on: nodes to run on, instead of those with the GPU's label."
+        ),
+    ] = None,
+    prefill: Annotated[
+        int | None, typer.Option("--prefill", metavar="TRIAL", help="With --on llm_d or dynamo: who reads the prompts.", min=0)
     ] = None,
     db: Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored.")] = DEFAULT_DB,
 ) -> None:
     """Write the command that serves a trial on an engine, and what to expect of it."""
     from db import queries
     from search import launch as launches
-    from search import stored
+    from search import loadtest, stored
 
+    if load_test:
+        if engine or on:
+            raise InputError("--load-test", "given", "alone; it is sent to whatever serves the model")
+        with stored.existing(db) as store:
+            _deliver(loadtest.script(store, study, trial), loadtest.FILE, out, check)
+        return
+    if engine is None:
+        raise InputError("--engine", MISSING, ", ".join(launches.engines()))
     if engine not in launches.engines():
         raise unknown_name("--engine", engine, launches.engines())
-    if on is None and (image or plan or node_selector):
-        raise InputError("--on", MISSING, f"{', '.join(launches.platforms())}, with --image, --plan or --node-selector")
+    if on is None and (image or plan or node_selector or prefill is not None):
+        raise InputError("--on", MISSING, f"{', '.join(launches.platforms())}, with --image, --plan, --node-selector or --prefill")
     with stored.existing(db) as store:
         if on is None:
             text = launches.script(store, study, trial, engine, model, port)
         else:
             row = queries.trial(store, queries.study(store, study).id, trial)
             hours = None if plan is None else by_hour(plan, row.deployment)
-            place = launches.On(on, image, _labels(node_selector or []), hours)
+            place = launches.On(on, image, _labels(node_selector or []), hours, prefill)
             text = launches.manifest(store, study, trial, engine, place, model, port)
-    name = launches.file_of(engine, on)
+    if check:
+        held = launches.held_to(text, engine, on)
+        if out is None:
+            print(f"{engine} can be told all of trial {trial}")
+        else:
+            _deliver(text, launches.file_of(engine, on), out, check)
+        print("\n".join(line if line.startswith("not ") else f"held to: {line}" for line in held))
+    else:
+        _deliver(text, launches.file_of(engine, on), out, check)
+
+
+def _deliver(text: str, name: str, out: Path | None, check: bool) -> None:
+    """Prints a text, or writes it to a folder, or compares it with what lies there."""
+    from search import launch as launches
+
     if out is None:
-        print(f"{engine} can be told all of trial {trial}" if check else text, end="\n" if check else "")
+        print(text, end="")
     elif check:
         print(f"{launches.check(text, out, name)} is as it would be written")
     else:

@@ -35,6 +35,7 @@ class Load(Spec):
 
     workload: Workload
     slo: Slo | None = None
+    expected: dict[str, dict[str, float]] = Field(default_factory=dict)
     deployment: dict[str, Any] = Field(default_factory=dict)
     prices: str | None = None
     profiles: list[dict[str, Any]] | None = None
@@ -52,6 +53,9 @@ def load(
     api: Annotated[str, typer.Option("--api", help="completions or chat.")] = "completions",
     prompt: Annotated[str | None, typer.Option("--prompt", help="token_ids or text; a chat takes text.")] = None,
     rate: Annotated[float | None, typer.Option("--rate", metavar="RPS", help="Requests a second, instead of the file's.")] = None,
+    num_requests: Annotated[
+        int | None, typer.Option("--num-requests", metavar="N", help="As many requests, instead of the file's.", min=1)
+    ] = None,
     vocabulary: Annotated[
         int | None, typer.Option("--vocabulary", metavar="N", help="Token ids of prompts are below it; the model's, if known.")
     ] = None,
@@ -64,11 +68,15 @@ def load(
 ) -> None:
     """Send a workload to a running server, each request at its time."""
     asked = _read(scenario)
+    if num_requests is not None:
+        asked = asked.model_copy(update={"workload": asked.workload.model_copy(update={"num_requests": num_requests})})
     if requests is not None:
         check_target(requests, "--requests")
     to = _target(url, model or asked.deployment.get("model"), api, prompt)
     measured = _measured(asked, to, rate, vocabulary, warmup, timeout)
     document = measured.document(asked.slo)
+    if asked.expected:
+        document["expected"] = _beside(asked.expected, document["metrics"])
     if not measured.kept:
         raise Unmeasured(_late(document["lag"]))
     if requests is not None:
@@ -77,6 +85,7 @@ def load(
         print_json(document)
     else:
         _show(document, asked.slo)
+        _show_beside(document.get("expected", {}))
     if measured.faults and sum(measured.faults.values()) == document["metrics"]["requests"]:
         raise Unmeasured(f"no request was answered: {next(iter(measured.reasons.values()))}")
 
@@ -168,6 +177,32 @@ def _show(document: Mapping[str, Any], slo: Slo | None) -> None:
             lines.append(f"{digits(document[name])} {what}")
     for line in lines:
         out.print(line, soft_wrap=True)
+
+
+def _beside(
+    expected: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Any]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Returns each expected latency beside the measured one, and by how much of itself it is off."""
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for name, statistics in expected.items():
+        for statistic, value in statistics.items():
+            seen = (metrics.get(name) or {}).get(statistic)
+            off = None if not seen else value / seen - 1.0
+            found.setdefault(name, {})[statistic] = {"expected_s": value, "measured_s": seen, "relative_error": off}
+    return found
+
+
+def _show_beside(beside: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> None:
+    from simulator.cli import seconds
+
+    for name, statistics in beside.items():
+        parts = []
+        for statistic, each in statistics.items():
+            if statistic in ("p50", "p99") and each["expected_s"] is not None:
+                off = "not measured" if each["relative_error"] is None else f"{each['relative_error']:+.0%}"
+                parts.append(f"{statistic} {seconds(each['expected_s'])} ({off})")
+        if parts:
+            console().print(f"expected {name.removesuffix('_s').upper()}: {', '.join(parts)}", soft_wrap=True)
 
 
 def _late(lag: Mapping[str, Any]) -> str:

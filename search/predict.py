@@ -45,12 +45,16 @@ def predict(prepared: Prepared, traffic: Traffic, replicas: int) -> Saturation:
     incoming = batch * prompt / output
     chunk = max(min(prompt, incoming), 1.0)
     seconds = prices.token_s[MIXED, min(round(batch + incoming), prices.token_s.shape[1] - 1)]
-    seconds += between(prices.prefill_s, prices.prefill_chunk, prices.prefill_kv, chunk, (prompt - chunk) / 2) * incoming / chunk
+    prompts_s = between(prices.prefill_s, prices.prefill_chunk, prices.prefill_kv, chunk, (prompt - chunk) / 2) * incoming / chunk
+    seconds += prompts_s
     # Prompts come in chunks as large as may be, so that many steps are of decodes alone.
     mixed = min(incoming / max(min(prompt, limits.max_num_batched_tokens - batch), 1.0), 1.0)
     for part, table in ((mixed, prices.mixed_decode_s), (1.0 - mixed, prices.decode_s)):
         seconds += part * between(table, prices.decode_batch, prices.decode_kv, batch, held)
     seconds += prices.mixed_pair_s * batch * incoming
+    if prices.fused:
+        decodes_s = between(prices.mixed_decode_s, prices.decode_batch, prices.decode_kv, batch, held)
+        seconds -= prices.fused * min(prompts_s, mixed * decodes_s)
     seconds += prices.sample_s[min(round(batch), len(prices.sample_s) - 1)]
     seconds = max(seconds, prices.floor_s[MIXED]) / stages + prices.extra_s[MIXED]
     engines = replicas * prepared.deployment.data_parallel_size

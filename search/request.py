@@ -14,7 +14,7 @@ from search import objectives, samplers
 from search.objectives import Objective
 from search.samplers import Problem
 from search.space import Limits, Space
-from simulator import catalog
+from simulator import catalog, features
 from simulator.errors import InputError, unknown_name
 from simulator.scenario import UPLOAD, anchored, content_hash
 from simulator.spec.base import Spec, read_yaml
@@ -63,7 +63,8 @@ class SearchRequest(Spec):
     def _known_names(self) -> Self:
         # The classes' own bounds lie in the workload; whoever judges a run asks the Slo alone.
         self.__dict__["slo"] = self.workload.slo_with(self.slo)
-        self.build_space()
+        tried = [value for knob in self.build_space().dimensions if knob.name == "determinism" for value in knob.values]
+        features.check_slo(tried, self.slo)
         for name in ("num_requests", "rate_rps"):
             if getattr(self.workload, name) is not None:
                 allowed = "nothing in a search, which sets it itself (the load to size for is demand.rate_rps)"

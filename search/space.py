@@ -6,7 +6,8 @@ samplers see ordered integers, not categories. A point is turned into a Resolved
 says why it is not legal; combinations that are equal once the engine profile has filled in its defaults are one deployment.
 
 An option of schedulers is a knob under its own name, `scheduler_options.chunk_size` (or under `scheduler_options`); those
-schedulers that have no such option are tried without it.
+schedulers that have no such option are tried without it. So are the knobs of contiguous KV and of verified decoding where
+those are not in use.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.grid import values_of
-from simulator import catalog
+from simulator import catalog, features
 from simulator.errors import Infeasible, InputError, unknown_name
 from simulator.resolve import resolve
 from simulator.spec.base import Spec
@@ -159,7 +160,7 @@ class Space:
             known = _options(knobs_here.get("scheduler") or default)
             given = {name.partition(".")[2]: value for name, value in chosen.items() if "." in name}
             knobs_here[_OPTIONS] = {name: value for name, value in given.items() if name in known}
-        deployment = Deployment.parse({**self._fixed, **knobs_here}, self._field)
+        deployment = Deployment.parse({**self._fixed, **features.relevant(knobs_here)}, self._field)
         self._check_limits(deployment)
         try:
             return resolve(deployment, self._field)

@@ -39,6 +39,13 @@ LABELS = {
     "router": "{}",
     "scheduling_policy": "{}",
     "cudagraph_mode": "graphs {}",
+    "attention_backend": "attention {}",
+    "kv_allocator": "{} KV",
+    "kv_page_bytes": "pages {:,} B",
+    "determinism": "tokens {}",
+    "verification_window": "windows of {}",
+    "verification_sequences": "{} a pass",
+    "deterministic_share": "{} deterministic",
 }
 TITLES = {"enable_prefix_caching": "prefix cache", "async_scheduling": "async"}
 SHORT = 26

@@ -20,6 +20,7 @@ from simulator.spec.base import Spec, read_yaml
 from simulator.spec.calibration import Calibration
 from simulator.spec.device import Device
 from simulator.spec.engine import EngineProfile
+from simulator.spec.feature import Feature
 from simulator.spec.model import Model
 from simulator.spec.prices import PriceBook
 from simulator.spec.workload import Preset
@@ -30,6 +31,7 @@ DATA: dict[str, type[Spec]] = {
     "calibration": Calibration,
     "devices": Device,
     "engines": EngineProfile,
+    "features": Feature,
     "models": Model,
     "prices": PriceBook,
     "workloads": Preset,

@@ -162,6 +162,8 @@ def graph_bytes(deployment: Resolved, engine: EngineProfile, stage: Stage) -> in
         "PIECEWISE": len(sizes),
         "FULL_DECODE_ONLY": full,
         "FULL_AND_PIECEWISE": len(sizes) + full,
+        # All are captured before those that do not pay are given up.
+        "SELECTIVE": len(sizes) + full,
     }[deployment.cudagraph_mode]
     return graphs * stage.layers * engine.memory.graph_bytes_per_layer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from simulator import catalog
+from simulator import catalog, features
 from simulator.activations import DTYPE_BYTES
 from simulator.errors import InputError, unknown_name
 from simulator.memory import check_parallelism, check_partition
@@ -36,6 +36,7 @@ def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
     quantization = deployment.quantization or model.quantization or "none"
     unset: dict[str, object] = {"num_gpu_blocks_override": None, "pp_layer_partition": None, "scheduler_options": {}}
     unset |= {"quantization": quantization, "kv_cache_dtype": "auto"}
+    unset |= {"attention_backend": "auto", "kv_allocator": "paged", "determinism": "none"}
     knobs: dict[str, object] = {**unset, **engine.defaults.model_dump(), **given}
     for kind in ("scheduler", "router"):
         if knobs[kind] not in catalog.names(f"{kind}s"):
@@ -47,6 +48,8 @@ def resolve(deployment: Deployment, field: str = "deployment") -> Resolved:
     check_precision(deployment, quantization, model, device, engine, field)
     knobs["enable_expert_parallel"] = _expert_parallel(deployment, model, field)
     knobs["dtype"] = _dtype(str(knobs["dtype"]), model, field)
+    kv_bytes = 1 if knobs["kv_cache_dtype"] == "fp8" else DTYPE_BYTES[str(knobs["dtype"])]
+    knobs |= features.resolved(deployment, knobs, model, kv_bytes, field)
     max_model_len = _max_model_len(deployment, model, field)
     tokens, sequences = _batch_limits(deployment, engine, device, max_model_len, field)
     limits = {"max_model_len": max_model_len, "max_num_batched_tokens": tokens, "max_num_seqs": sequences}

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from simulator import catalog
+from simulator import catalog, features
 from simulator.errors import InputError
 from simulator.spec.base import Spec, read_yaml
 from simulator.spec.deployment import Deployment
@@ -34,6 +34,7 @@ class Scenario(Spec):
     def _slo_of_every_class(self) -> Self:
         # The classes' own bounds lie in the workload; whoever judges a run asks the Slo alone.
         self.__dict__["slo"] = self.workload.slo_with(self.slo)
+        features.check_slo([self.deployment.determinism], self.slo or ())
         return self
 
     def price_book(self) -> PriceBook | None:

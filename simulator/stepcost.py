@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulator import catalog
-from simulator.kernel.pricelist import MIXED, PREFILL_ONLY, PriceList
+from simulator import catalog, features
+from simulator.kernel.pricelist import DECODE_ONLY, MIXED, PREFILL_ONLY, PriceList
 from simulator.memory import shard_of, stages
 from simulator.optime.chain import Chain, Through, open_sources
 from simulator.optime.families import Shard
-from simulator.optime.graphs import host_times
+from simulator.optime.graphs import eager_launch_s, host_times
 from simulator.optime.iteration import Iteration
 from simulator.optime.knots import knots_of
 from simulator.optime.operators import Floats
@@ -82,6 +82,7 @@ class Parts:
     extra_s: Floats
     mixed_decode_s: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     mixed_pair_s: float = 0.0
+    fused: float = 0.0
 
 
 def _from_iterations(context: Context, engine: EngineProfile, name: str, source: IterationSource) -> tuple[PriceList, Provenance]:
@@ -110,14 +111,17 @@ def _from_operators(context: Context, engine: EngineProfile, chain: Chain) -> tu
     last = most_step_tokens(deployment)
     knots = knots_of(deployment, last)
     sizes = np.array(engine.graphs.sizes(deployment.max_num_seqs, deployment.max_num_batched_tokens), dtype=np.int64)
-    iteration = Iteration(family, shard, chain)
-    prefill_s = iteration.prefill_seconds(knots)
+    iteration = Iteration(family, shard, chain, eager_launch_s(context.model, engine))
+    prefill_s = features.without_pages(deployment, context.device.architecture, knots, iteration.prefill_seconds(knots))
     # One kernel serves all chunks of an iteration, so that what even the least chunk costs is paid once.
     per_call_s = float(prefill_s.min())
     token_s, stage_token_s = iteration.token_seconds(deployment, sizes, last)
     token_s[[PREFILL_ONLY, MIXED], 1:] += per_call_s
     decode_s = iteration.decode_seconds(knots)
-    mixed_decode_s, mixed_pair_s = iteration.mixed_decode_seconds(knots, decode_s, context.device, last)
+    mixed_decode_s, mixed_pair_s = decode_s, 0.0
+    if deployment.attention_backend == "auto":
+        mixed_decode_s, mixed_pair_s = iteration.mixed_decode_seconds(knots, decode_s, context.device, last)
+    decode_s, mixed_decode_s = _with_verification(deployment, iteration, knots, token_s, decode_s, mixed_decode_s)
     host = host_times(deployment, context.model, engine)
     parts = Parts(
         token_s=token_s,
@@ -125,12 +129,28 @@ def _from_operators(context: Context, engine: EngineProfile, chain: Chain) -> tu
         decode_s=decode_s,
         mixed_decode_s=mixed_decode_s,
         mixed_pair_s=mixed_pair_s,
+        fused=features.overlap(deployment),
         prefill_s=prefill_s - per_call_s,
         stage_token_s=stage_token_s,
         floor_s=np.array(host.floor_s),
         extra_s=np.array(host.extra_s),
     )
-    return _assembled(context, engine, knots, parts), Provenance(operators={**chain.origins, **host.origins})
+    return _assembled(context, engine, knots, parts), Provenance(
+        operators={**chain.origins, **host.origins, **features.origins(deployment)}
+    )
+
+
+def _with_verification(
+    deployment: Resolved, iteration: Iteration, knots: Knots, token_s: Floats, decode_s: Floats, mixed_decode_s: Floats
+) -> tuple[Floats, Floats]:
+    """Returns what decodes cost, alone and beside a chunk, with the passes that verify them."""
+    if deployment.determinism != "verified":
+        return decode_s, mixed_decode_s
+    pass_s = iteration.pass_seconds(deployment)
+    # What a step of decodes takes beside their attention, by batch.
+    step_s = token_s[DECODE_ONLY, np.minimum(knots.decode_batch, token_s.shape[1] - 1)][:, None]
+    alone, beside = (features.verified(deployment, knots, each, step_s, pass_s) for each in (decode_s, mixed_decode_s))
+    return alone, beside
 
 
 def _assembled(
@@ -160,6 +180,7 @@ def _assembled(
         stage_token_s=np.ascontiguousarray(parts.stage_token_s, dtype=np.float64),
         mixed_decode_s=np.ascontiguousarray(parts.mixed_decode_s, dtype=np.float64),
         mixed_pair_s=parts.mixed_pair_s,
+        fused=parts.fused,
         kv_quantum=rules.kv_quantum,
         merged_prefill=rules.merged_prefill,
         prefill_factor=rules.prefill_factor,

@@ -32,8 +32,9 @@ def stage_seconds(prices: Any, work: Sequence[Work], sampled: int) -> list[float
     chunks, decodes = split(prices, work)
     kind = (2 if decodes else 1) if chunks else 0
     tokens = sum(w.tokens for w in work)
-    layers = float(prices.token_s[kind][tokens]) + prefill_seconds(prices, chunks) + decode_seconds(prices, decodes, bool(chunks))
-    layers += getattr(prices, "mixed_pair_s", 0.0) * len(decodes) * sum(chunk.tokens for chunk in chunks)
+    prefill, decode = prefill_seconds(prices, chunks), decode_seconds(prices, decodes, bool(chunks))
+    decode += getattr(prices, "mixed_pair_s", 0.0) * len(decodes) * sum(chunk.tokens for chunk in chunks)
+    layers = float(prices.token_s[kind][tokens]) + prefill + decode - getattr(prices, "fused", 0.0) * min(prefill, decode)
     shares = getattr(prices, "stage_share", [1.0])
     seconds = []
     for stage, share in enumerate(shares):

@@ -31,7 +31,7 @@ from simulator.spec.slo import TERMS
 TITLE, PATH, NAV = "Trial", "/studies/{study}/trials/{trial}", 0
 LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 ALWAYS = ("ttft_p99_s", "itl_p99_s")
-ENGINES = ("vllm", "sglang", "torch")
+ENGINES = ("vllm", "sglang", "tensorrt_llm", "torch")
 PARTS = {
     "weights_bytes": "weights",
     "kv_bytes": "KV cache",
@@ -280,6 +280,13 @@ def _commands(study: StudyRow, trial: TrialRow) -> Component:
         "Run it",
         *rows,
         html.Div([html.Span("All replicas of vLLM as YAML for", className="caption"), *placed], className="row"),
+        html.Div(
+            [
+                html.Span("What it was scored with, sent to whatever serves it", className="caption"),
+                html.A("Load test", href=at.removesuffix("launch") + "load-test", className="button"),
+            ],
+            className="row",
+        ),
         caption="Each command prints the script that serves one replica of this deployment on an engine.",
     )
 

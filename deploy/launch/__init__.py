@@ -10,7 +10,8 @@ Resolved is one of these:
   and never rendered as something near it;
 - NAMED by the caller's own arguments: the weights to load may lie elsewhere than where the catalog's name points;
 - PLACED by whoever runs the command: on which machine, how many times, behind which router;
-- ASSUMED: what the simulator supposes of the traffic and of the server, where there is nothing to set.
+- ASSUMED: what the simulator supposes of the traffic and of the server, where there is nothing to set; or what follows from
+  another knob (a page, from block_size).
 
 `parse` is the inverse: it returns the knobs that a command line states, equal to those that it was rendered from. A variable
 of the environment that a knob needs stands in front, as `env NAME=VALUE PROGRAM ...`, so that the command is complete.
@@ -28,7 +29,14 @@ from simulator.spec.deployment import Resolved
 
 NAMED = ("model",)
 PLACED = ("device", "replicas", "router")
-ASSUMED = ("expert_load", "api_server_s_per_request", "api_server_s_per_prompt_token", "detokenize_s_per_token")
+ASSUMED = (
+    "expert_load",
+    "kv_page_bytes",
+    "deterministic_share",
+    "api_server_s_per_request",
+    "api_server_s_per_prompt_token",
+    "detokenize_s_per_token",
+)
 
 
 class Launcher(Protocol):

@@ -21,6 +21,11 @@ NO_PREEMPTION = ("--priority-scheduling-preemption-threshold", str(2**31 - 1))
 KNOBS: Mapping[str, Knob] = {
     "engine": Only(PROFILE, "the version that this is written for"),
     "scheduler": Only("sglang", "SGLang has no other"),
+    "attention_backend": Only("auto", "SGLang chooses by itself"),
+    "kv_allocator": Only("paged", "SGLang has no other"),
+    "determinism": Only("none", "SGLang verifies no tokens"),
+    "verification_window": Only(None, "SGLang verifies no tokens"),
+    "verification_sequences": Only(None, "SGLang verifies no tokens"),
     "dtype": Value("--dtype", str),
     "kv_cache_dtype": Value("--kv-cache-dtype", str, words={"auto": "auto", "fp8": "fp8_e4m3"}),
     "tensor_parallel_size": Value("--tp-size", int),

@@ -19,7 +19,7 @@ HEAD = ("trimtab", "engine", "serve")
 SAME = (
     *("scheduler", "scheduler_options", "dtype", "tensor_parallel_size", "max_num_batched_tokens", "max_num_seqs", "block_size"),
     *("max_model_len", "gpu_memory_utilization", "num_gpu_blocks_override", "enable_prefix_caching", "async_scheduling"),
-    *("scheduling_policy", "long_prefill_token_threshold", "scheduler_reserve_full_isl"),
+    *("scheduling_policy", "long_prefill_token_threshold", "scheduler_reserve_full_isl", "kv_allocator", "determinism"),
 )
 REFUSED: Mapping[str, Knob] = {
     "quantization": Only("none", "this engine computes with weights in 16 or 32 bits"),
@@ -28,8 +28,9 @@ REFUSED: Mapping[str, Knob] = {
     "pipeline_parallel_size": Only(1, "this engine has no pipelines"),
     "pp_layer_partition": Only(None, "this engine has no pipelines"),
     "data_parallel_size": Only(1, "several of these engines are several commands"),
+    "attention_backend": Only("auto", "this engine has a kernel for each part, torch's"),
 }
-GRAPHS = {"NONE": "off", "FULL_DECODE_ONLY": "decode_only"}
+GRAPHS = {"NONE": "off", "FULL_DECODE_ONLY": "decode_only", "SELECTIVE": "selective"}
 
 
 def arguments(
@@ -47,7 +48,13 @@ def arguments(
     modes = ("NONE",) if on_cpu else tuple(GRAPHS)
     if deployment.cudagraph_mode not in modes:
         raise InputError("cudagraph_mode", deployment.cudagraph_mode, f"{', '.join(modes)} (on {deployment.device})")
+    if deployment.verification_sequences not in (None, 1):
+        raise InputError(
+            "verification_sequences", deployment.verification_sequences, "1 (this engine verifies one request at a time)"
+        )
     knobs = {knob: getattr(deployment, knob) for knob in SAME}
+    if deployment.verification_window is not None:
+        knobs["verification_window"] = deployment.verification_window
     knobs |= {"graphs": GRAPHS[deployment.cudagraph_mode], "device": "cpu" if on_cpu else "cuda"}
     return (
         *(*HEAD, "--model-path" if Path(model).is_dir() else "--random", model),
@@ -69,6 +76,8 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
         raise InputError("command", " ".join(arguments), f"{' '.join(HEAD)} --set KNOB=VALUE ...")
     told = {knob: yaml.safe_load(text) for knob, _, text in (part.partition("=") for part in line.flags.get("--set", ()))}
     found = {knob: told[knob] for knob in SAME if knob in told}
+    found["verification_window"] = told.get("verification_window")
+    found["verification_sequences"] = None if found["verification_window"] is None else 1
     modes = {graphs: mode for mode, graphs in GRAPHS.items()}
     found["cudagraph_mode"] = modes[told.get("graphs", "off")]
     return {**found, **{knob: only.value for knob, only in REFUSED.items() if isinstance(only, Only)}}

@@ -24,6 +24,11 @@ KNOBS: Mapping[str, Knob] = {
     "engine": Only(PROFILE, "the version that this is written for"),
     "scheduler": Only("vllm_v1", "vLLM has no other"),
     "scheduler_options": Only({}, "vLLM's scheduler has none"),
+    "attention_backend": Only("auto", "vLLM chooses by itself"),
+    "kv_allocator": Only("paged", "vLLM has no other"),
+    "determinism": Only("none", "vLLM verifies no tokens"),
+    "verification_window": Only(None, "vLLM verifies no tokens"),
+    "verification_sequences": Only(None, "vLLM verifies no tokens"),
     "dtype": Value("--dtype", str),
     "kv_cache_dtype": Value("--kv-cache-dtype", str),
     "tensor_parallel_size": Value("--tensor-parallel-size", int),
@@ -56,6 +61,8 @@ def arguments(
 ) -> tuple[str, ...]:
     """Returns the command that serves a replica of the deployment."""
     check_profile(deployment, PROFILE)
+    if deployment.cudagraph_mode == "SELECTIVE":
+        raise InputError("cudagraph_mode", deployment.cudagraph_mode, "NONE, PIECEWISE, FULL_DECODE_ONLY, FULL_AND_PIECEWISE")
     partition = deployment.pp_layer_partition
     loaded = quantization(deployment, ONLINE)
     return (

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploy.platforms import Placed
-from deploy.platforms._common import check_placed
-from deploy.platforms.kubernetes import STARTUP_S, split
+from deploy.launch import names as engine_names
+from deploy.platforms import ALL, Placed, Running
+from deploy.platforms._common import OWN_IMAGES, check_placed, joined, refuse, split
+from deploy.platforms.kubernetes import STARTUP_S
 from simulator import catalog
 from simulator.errors import InputError
 from simulator.spec.deployment import Resolved
 
 FILE = "compose.yaml"
+ENGINES = engine_names()
+IMAGES = OWN_IMAGES
 FRONT = "nginx:1.28"
 OUTSIDE = 8000
 
@@ -27,10 +30,8 @@ def documents(deployment: Resolved, placed: Placed) -> list[dict[str, Any]]:
     most = catalog.device(deployment.device).link.gpus_per_node
     if deployment.gpus > most:
         raise InputError("replicas", deployment.replicas, f"at most {most // deployment.gpus_per_replica} on one machine")
-    if placed.replicas_by_hour is not None:
-        raise InputError("plan", "replicas by the clock", "none on compose, which has no clock")
-    if placed.node_selector:
-        raise InputError("node_selector", dict(placed.node_selector), "none on compose, which is one machine")
+    no_hand_over = "where nothing hands KV from one engine to another"
+    refuse(placed, "compose", plan="which has no clock", node_selector="which is one machine", prefill=no_hand_over)
     names = [f"engine-{place}" for place in range(deployment.replicas)]
     services = {name: _engine(deployment, placed, place) for place, name in enumerate(names)}
     if len(names) == 1:
@@ -47,18 +48,17 @@ def documents(deployment: Resolved, placed: Placed) -> list[dict[str, Any]]:
     return [{"name": placed.name, "services": services, "configs": config}]
 
 
-def parse(found: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], int]:
+def parse(found: Sequence[Mapping[str, Any]]) -> Running:
     """Returns the command of the first replica and how many there are; raises InputError where they are not alike."""
     engines = [each for name, each in found[0]["services"].items() if name.startswith("engine-")]
     commands = {_command(each) for each in engines}
     if len(commands) != 1:
         raise InputError("services", len(commands), "the same command for every replica")
-    return commands.pop(), len(engines)
+    return {ALL: (commands.pop(), len(engines))}
 
 
 def _command(service: Mapping[str, Any]) -> tuple[str, ...]:
-    environment = [f"{name}={value}" for name, value in service.get("environment", {}).items()]
-    return (*(("env", *environment) if environment else ()), *(part.replace("$$", "$") for part in service["entrypoint"]))
+    return joined(service.get("environment", {}), [part.replace("$$", "$") for part in service["entrypoint"]])
 
 
 def _engine(deployment: Resolved, placed: Placed, place: int) -> dict[str, Any]:

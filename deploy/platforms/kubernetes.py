@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deploy.platforms import Placed
-from deploy.platforms._common import check_placed
+from deploy.launch import names as engine_names
+from deploy.platforms import ALL, Placed, Running
+from deploy.platforms._common import OWN_IMAGES, check_placed, joined, node_selector, refuse, split
 from simulator.spec.deployment import Resolved
 
 FILE = "kubernetes.yaml"
+ENGINES = engine_names()
+IMAGES = OWN_IMAGES
 GPU = "nvidia.com/gpu"
 # Weights are read, operators compiled and graphs captured before a server answers.
 STARTUP_S, PERIOD_S = 1800, 10
@@ -24,6 +27,7 @@ CRON_DAY = (1, 2, 3, 4, 5, 6, 0)
 def documents(deployment: Resolved, placed: Placed) -> list[dict[str, Any]]:
     """Returns the objects, the Deployment first."""
     check_placed(deployment, "kubernetes")
+    refuse(placed, "kubernetes", prefill="where nothing hands KV from one engine to another")
     labels = {"app.kubernetes.io/name": placed.name, "app.kubernetes.io/managed-by": "trimtab"}
     found = [_deployment(deployment, placed, labels), _service(placed, labels)]
     if deployment.replicas > 1:
@@ -33,14 +37,13 @@ def documents(deployment: Resolved, placed: Placed) -> list[dict[str, Any]]:
     return found
 
 
-def parse(found: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], int]:
+def parse(found: Sequence[Mapping[str, Any]]) -> Running:
     """Returns the command of the container and the replicas: the most of the clock where one scales them."""
     deployment = next(each for each in found if each["kind"] == "Deployment")
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    environment = [f"{each['name']}={each['value']}" for each in container.get("env", ())]
-    command = (*(("env", *environment) if environment else ()), *container["command"])
+    environment = {each["name"]: each["value"] for each in container.get("env", ())}
     scaled = [each["spec"]["maxReplicaCount"] for each in found if each["kind"] == "ScaledObject"]
-    return tuple(command), int(scaled[0] if scaled else deployment["spec"]["replicas"])
+    return {ALL: (joined(environment, container["command"]), int(scaled[0] if scaled else deployment["spec"]["replicas"]))}
 
 
 def _deployment(deployment: Resolved, placed: Placed, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -65,8 +68,7 @@ def _deployment(deployment: Resolved, placed: Placed, labels: Mapping[str, str])
         "terminationGracePeriodSeconds": 120,
         "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}],
     }
-    if placed.node_selector:
-        spec["nodeSelector"] = dict(placed.node_selector)
+    spec |= node_selector(deployment, placed)
     # Where the clock scales, the number is the scaler's to set.
     count = {} if placed.replicas_by_hour is not None else {"replicas": deployment.replicas}
     return {
@@ -81,16 +83,6 @@ def _deployment(deployment: Resolved, placed: Placed, labels: Mapping[str, str])
             "template": {"metadata": {"labels": dict(labels)}, "spec": spec},
         },
     }
-
-
-def split(command: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Returns the variables that stand in front of a command, and the command without them."""
-    rest, environment = list(command), dict[str, str]()
-    if rest[:1] == ["env"]:
-        rest.pop(0)
-        while rest and "=" in rest[0]:
-            name, _, environment[name] = rest.pop(0).partition("=")
-    return environment, tuple(rest)
 
 
 def _service(placed: Placed, labels: Mapping[str, str]) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def measured_of(target: Target, traffic: Traffic, replies: Sequence[Reply], star
         started_at=datetime.now(UTC),
         faults=dict(Counter(fault.kind for fault in faults)),
         reasons=reasons,
-        prompt_mismatches=sum(reply.prompt_tokens != traffic.prompt_tokens[request] for reply, request in counted),
-        output_mismatches=sum(reply.produced != traffic.output_tokens[request] for reply, request in good),
+        prompt_mismatches=int(sum(reply.prompt_tokens != traffic.prompt_tokens[request] for reply, request in counted)),
+        output_mismatches=int(sum(reply.produced != traffic.output_tokens[request] for reply, request in good)),
         uncounted=len(good) - len(counted),
         bundled=sum(count > 1 for reply in replies for count in reply.counts),
     )

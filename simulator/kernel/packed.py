@@ -53,6 +53,7 @@ def prices_of(price_list: PriceList, max_num_seqs: int, max_model_len: int) -> P
         "merged_prefill": price_list.merged_prefill,
         "prefill_factor": price_list.prefill_factor,
         "mixed_pair": price_list.mixed_pair_s,
+        "fused": price_list.fused,
         "last_batch": int(price_list.decode_batch[-1]),
         "last_decode_kv": int(price_list.decode_kv[-1]),
         "last_prefill_kv": int(price_list.prefill_kv[-1]),

@@ -31,7 +31,7 @@ class PriceList:
     token_s[3, T + 1] by kind and scheduled tokens; sample_s[S + 1] by sequences sampled; decode_s[b, k] at
     decode_batch[b] decodes of mean KV decode_kv[k] (the new token counted), and mixed_decode_s[b, k] what they add to an
     iteration with chunks (empty: the same), and mixed_pair_s more for each decode and token of a chunk
-    beside it; prefill_s[c, k] for one chunk of
+    beside it, less `fused` of the shorter of the two where one kernel does both; prefill_s[c, k] for one chunk of
     prefill_chunk[c] tokens after prefill_kv[k] cached ones. Knots rise strictly; batches start at 1 and end at S or more;
     chunks start at 1 and end at T or more; KV knots are multiples of KV_STEP and start at 0.
 
@@ -59,6 +59,7 @@ class PriceList:
     stage_token_s: Floats = field(default_factory=lambda: np.zeros((1, 0)))
     mixed_decode_s: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     mixed_pair_s: float = 0.0
+    fused: float = 0.0
     kv_quantum: int = 0
     merged_prefill: bool = False
     prefill_factor: float = 1.0
@@ -89,6 +90,8 @@ class PriceList:
                 raise ValueError("an operator time is negative or not finite")
         if not 0.0 <= self.mixed_pair_s < np.inf:
             raise ValueError(f"mixed_pair_s is {self.mixed_pair_s}")
+        if not 0.0 <= self.fused <= 1.0:
+            raise ValueError(f"fused is {self.fused}")
         if self.merged_prefill and self.kv_quantum < 1:
             raise ValueError("merged prefill needs a kv_quantum, 1 or more")
         if self.mixed_decode_s.shape != self.decode_s.shape:

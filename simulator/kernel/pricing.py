@@ -69,9 +69,11 @@ def layer_seconds(prices: Any, tokens: int, chunks: int, chunks_s: float, decode
     at, values = prices.at[0], prices.values
     seconds = values[at.token + kind_of(chunks, decodes) * at.tokens + tokens] + chunks_s
     if decodes > 0:
-        seconds += decode_seconds(prices, decodes, kv_sum, at.mixed_decode if chunks > 0 else at.decode)
+        beside_s = decode_seconds(prices, decodes, kv_sum, at.mixed_decode if chunks > 0 else at.decode)
         if chunks > 0:
-            seconds += at.mixed_pair * decodes * (tokens - decodes)
+            beside_s += at.mixed_pair * decodes * (tokens - decodes)
+            seconds -= at.fused * min(chunks_s, beside_s)
+        seconds += beside_s
     return float(seconds)
 
 

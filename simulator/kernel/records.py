@@ -244,6 +244,7 @@ PRICE_AT = np.dtype(
         ),
         ("prefill_factor", "f8"),
         ("mixed_pair", "f8"),
+        ("fused", "f8"),
     ],
     align=True,
 )

@@ -22,6 +22,7 @@ LAUNCHES: dict[GraphMode, tuple[Launch, Launch, Launch]] = {
     "PIECEWISE": ("piecewise", "piecewise", "piecewise"),
     "FULL_DECODE_ONLY": ("full", "eager", "eager"),
     "FULL_AND_PIECEWISE": ("full", "piecewise", "piecewise"),
+    "SELECTIVE": ("full", "piecewise", "piecewise"),
 }
 
 
@@ -83,6 +84,13 @@ def _launch_s(launch: Launch, overheads: Overheads, layers: int) -> float | None
     if launch == "eager":
         return None if overheads.eager_layer_s is None else layers * overheads.eager_layer_s
     return None if graph is None or piece is None else graph + layers * piece
+
+
+def eager_launch_s(model: Model, engine: EngineProfile) -> float:
+    """Returns how long the host launches an iteration without graphs for; infinity where the profile does not know."""
+    step = engine.overheads.host_step_s or 0.0
+    seconds = _launch_s("eager", engine.overheads, model.num_hidden_layers)
+    return float("inf") if seconds is None else seconds + step
 
 
 def _origin(engine: EngineProfile, seconds: float | None) -> Origin:

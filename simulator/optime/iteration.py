@@ -30,6 +30,7 @@ class Iteration:
     family: ModuleType
     shard: Shard
     chain: Chain
+    eager_launch_s: float = np.inf
 
     def token_seconds(self, deployment: Resolved, sizes: Ints, last: int) -> tuple[Floats, Floats]:
         """Returns token_s[3, T + 1] and stage_token_s[p, T + 1].
@@ -74,6 +75,10 @@ class Iteration:
         if len(sizes) and set(launches) != {"eager"}:
             graph_s = np.where(every <= sizes[-1], curve(captured=True)[padded(every, sizes)], eager)
             graph_s[0] = 0.0
+        if deployment.cudagraph_mode == "SELECTIVE":
+            # A size is run without its graph where that is faster and the GPU's work hides the launches.
+            hidden = eager >= self.eager_launch_s
+            graph_s = np.where(hidden, np.minimum(eager, graph_s), graph_s)
         return np.stack([eager if launch == "eager" else graph_s for launch in launches])
 
     def sample_seconds(self, last: int) -> Floats:
@@ -123,6 +128,24 @@ class Iteration:
         chunk, kv = np.meshgrid(knots.prefill_chunk, knots.prefill_kv, indexing="ij")
         operators = self.family.prefill_operators(self.shard, chunk.ravel(), kv.ravel())
         return self._total(operators, chunk.ravel()).reshape(chunk.shape)
+
+    def pass_seconds(self, deployment: Resolved) -> Callable[[Floats], Floats]:
+        """Returns a function from a mean KV to the seconds of one verification pass: a window of each of its sequences.
+
+        Every row of it is sampled; its one shape is captured in a graph, so that launches are not counted.
+        """
+        window, sequences = deployment.verification_window or 1, deployment.verification_sequences or 1
+        rows = np.array([window * sequences], dtype=np.int64)
+        fixed = self._total(self.family.token_operators(self.shard, rows, True), rows)
+        fixed = fixed + self._total(self.family.sampled_operators(self.shard, rows), rows)
+
+        def seconds(kv: Floats) -> Floats:
+            before = kv.astype(np.int64)
+            chunks = np.full(before.shape, window, dtype=np.int64)
+            attention = self._total(self.family.prefill_operators(self.shard, chunks, before), chunks)
+            return np.asarray(fixed[0] + sequences * attention)
+
+        return seconds
 
     def _total(self, operators: Iterable[Operator], at: Ints) -> Floats:
         return sum(self.chain.seconds(operators).values(), np.zeros(at.shape))

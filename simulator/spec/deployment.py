@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from simulator.spec.base import Spec
 from simulator.spec.model import Quantization
 
-GraphMode = Literal["NONE", "PIECEWISE", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE"]
+GraphMode = Literal["NONE", "PIECEWISE", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE", "SELECTIVE"]
 
 
 class Deployment(Spec):
@@ -42,6 +42,13 @@ class Deployment(Spec):
     long_prefill_token_threshold: int | None = Field(default=None, ge=0)
     scheduler_reserve_full_isl: bool | None = None
     cudagraph_mode: GraphMode | None = None
+    attention_backend: Literal["auto", "serial", "pod"] | None = None
+    kv_allocator: Literal["paged", "contiguous"] | None = None
+    kv_page_bytes: PositiveInt | None = None
+    determinism: Literal["none", "verified"] | None = None
+    verification_window: PositiveInt | None = None
+    verification_sequences: PositiveInt | None = None
+    deterministic_share: float | None = Field(default=None, gt=0, le=1)
     router: str | None = None
     api_server_s_per_request: float = Field(default=0.0, ge=0)
     api_server_s_per_prompt_token: float = Field(default=0.0, ge=0)
@@ -88,6 +95,13 @@ class Resolved(Spec):
     long_prefill_token_threshold: int = Field(ge=0)
     scheduler_reserve_full_isl: bool
     cudagraph_mode: GraphMode
+    attention_backend: Literal["auto", "serial", "pod"] = "auto"
+    kv_allocator: Literal["paged", "contiguous"] = "paged"
+    kv_page_bytes: PositiveInt | None = None
+    determinism: Literal["none", "verified"] = "none"
+    verification_window: PositiveInt | None = None
+    verification_sequences: PositiveInt | None = None
+    deterministic_share: float | None = Field(default=None, gt=0, le=1)
     router: str
     api_server_s_per_request: float = Field(default=0.0, ge=0)
     api_server_s_per_prompt_token: float = Field(default=0.0, ge=0)

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 
 from db import queries
 from db.session import open_store
+from deploy.platforms import names as platform_names
+from deploy.platforms import platform
 from search import service
 from search.api.app import application
 from search.cli import main
@@ -41,16 +43,17 @@ def test_engines_are_listed_with_what_they_cannot_be_told(web: TestClient, place
     assert found["sglang"]["file"] is None and "engine: 'vllm-0.19'" in found["sglang"]["refused"]
 
 
-@pytest.mark.parametrize("on", [None, "kubernetes", "compose"])
+@pytest.mark.parametrize("on", [None, *platform_names()])
 def test_a_download_is_what_the_command_line_prints(
     web: TestClient, place: tuple[Path, int], on: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["launch", "small", str(place[1]), "--engine", "vllm", *(["--on", on] if on else [])]
+    file = "vllm.sh" if on is None else f"vllm.{platform(on).FILE}"
     assert main([*words, "--db", f"sqlite:///{place[0]}"]) == 0
     printed = capsys.readouterr().out
     found = web.get(f"/api/v1/studies/small/trials/{place[1]}/launch/vllm", params={"on": on} if on else {})
     assert found.text == printed
-    assert f'filename="vllm.{"sh" if on is None else f"{on}.yaml"}"' in found.headers["content-disposition"]
+    assert f'filename="{file}"' in found.headers["content-disposition"]
     if on is not None:
         assert all(isinstance(each, dict) for each in yaml.safe_load_all(found.text))
 
@@ -70,3 +73,12 @@ def test_what_cannot_be_launched_is_refused(web: TestClient, path: str, query: d
     found = web.get(f"/api/v1/studies/{path}", params=query)
     assert found.status_code == status, found.text
     assert found.headers["content-type"] == "application/problem+json"
+
+
+def test_the_load_test_is_what_the_command_line_prints(
+    web: TestClient, place: tuple[Path, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["launch", "small", str(place[1]), "--load-test", "--db", f"sqlite:///{place[0]}"]) == 0
+    found = web.get(f"/api/v1/studies/small/trials/{place[1]}/load-test")
+    assert found.text == capsys.readouterr().out and 'filename="load-test.sh"' in found.headers["content-disposition"]
+    assert web.get("/api/v1/studies/small/trials/99/load-test").status_code == 404

@@ -17,6 +17,7 @@ DENSE, EXPERTS, STORED_FP8 = "meta-llama/Llama-3.1-8B", "mistralai/Mixtral-8x7B-
 BASES = {
     "vllm": {"engine": "vllm-0.19"},
     "sglang": {"engine": "sglang-0.5"},
+    "tensorrt_llm": {"engine": "tensorrt_llm-1.2"},
     "torch": {"engine": "vllm-0.19", "cudagraph_mode": "FULL_DECODE_ONLY"},
 }
 ELSEWHERE = {*launch.NAMED, *launch.PLACED, *launch.ASSUMED}
@@ -79,10 +80,19 @@ TOLD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
             }
         ),
     },
+    "tensorrt_llm": {knob: drawn for knob, drawn in SHARED.items() if knob != "scheduling_policy"}
+    | {
+        "tensor_parallel_size": st.integers(2, 16),
+        "pipeline_parallel_size": st.integers(1, 8),
+        "enable_expert_parallel": st.booleans(),
+        "kv_cache_dtype": st.sampled_from(["auto", "fp8"]),
+        "cudagraph_mode": st.sampled_from(["NONE", "FULL_DECODE_ONLY"]),
+    },
     "torch": SHARED
     | VLLM_ONLY
     | {
-        "cudagraph_mode": st.sampled_from(["NONE", "FULL_DECODE_ONLY"]),
+        "cudagraph_mode": st.sampled_from(["NONE", "FULL_DECODE_ONLY", "SELECTIVE"]),
+        "kv_allocator": st.sampled_from(["paged", "contiguous"]),
         "scheduler": st.sampled_from(["vllm_v1", "sglang", "orca"]),
         "scheduler_options": st.dictionaries(st.sampled_from(["a", "b"]), SIZES | st.floats(1e-9, 1e9) | st.booleans()),
     },
@@ -108,13 +118,16 @@ def test_each_knob_changes_the_command_is_refused_or_is_told_elsewhere(engine: s
     deployment = base(engine)
     plain = command(engine, deployment)
     others: dict[str, Any] = {
-        "engine": "tensorrt_llm-1.2", "dtype": "float16", "quantization": "int4", "kv_cache_dtype": "fp8",
+        "engine": "sglang-0.5" if engine == "tensorrt_llm" else "tensorrt_llm-1.2",
+        "dtype": "float16", "quantization": "int4", "kv_cache_dtype": "fp8",
         "enable_expert_parallel": True,
         "tensor_parallel_size": 2, "pipeline_parallel_size": 2, "data_parallel_size": 2, "pp_layer_partition": (16, 16),
-        "scheduler": "orca", "scheduler_options": {"other": 3}, "max_num_batched_tokens": 777, "max_num_seqs": 77, "block_size": 32,
+        "scheduler": "orca", "scheduler_options": {"other": 3}, "max_num_batched_tokens": 777, "max_num_seqs": 77, "block_size": 64,
         "max_model_len": 7777, "gpu_memory_utilization": 0.5, "num_gpu_blocks_override": 7, "enable_prefix_caching": False,
         "async_scheduling": False, "scheduling_policy": "priority", "long_prefill_token_threshold": 7,
-        "scheduler_reserve_full_isl": False, "cudagraph_mode": "PIECEWISE",
+        "scheduler_reserve_full_isl": False, "cudagraph_mode": "PIECEWISE", "attention_backend": "pod",
+        "kv_allocator": "contiguous",
+        "determinism": "verified", "verification_window": 64, "verification_sequences": 4,
     }  # fmt: skip
     assert set(others) | ELSEWHERE == set(Resolved.model_fields), "a new knob belongs to each launcher, or to one of the lists"
     # A pipeline of SGLang is not asynchronous, and experts that are whole are so on several GPUs.
@@ -168,11 +181,11 @@ def test_sglang_refuses_what_it_would_change_by_itself() -> None:
 
 def test_our_engine_takes_its_own_command(tmp_path: Any) -> None:
     serving = pytest.importorskip("profiler.engine.settings")
-    from search.engines import _settings
+    from search.engines import assigned
 
     argv = launch.launcher("torch").arguments(base("torch", gpu_memory_utilization=1e-5), str(tmp_path), 8000, name="m")
     assert argv[3:9] == ("--model-path", str(tmp_path), "--served-model-name", "m", "--host", "127.0.0.1")
-    knobs = _settings([argv[k + 1] for k, part in enumerate(argv) if part == "--set"])
+    knobs = assigned([argv[k + 1] for k, part in enumerate(argv) if part == "--set"])
     settings = serving.Settings.parse(knobs, "--set")
     assert settings.gpu_memory_utilization == 1e-5 and settings.graphs == "decode_only" and settings.device == "cuda"
 
@@ -184,6 +197,17 @@ def test_the_command_of_another_engine_is_not_read(engine: str) -> None:
 
 
 def test_launchers_are_files() -> None:
-    assert {"sglang", "torch", "vllm"} <= set(launch.names())
+    assert {"sglang", "tensorrt_llm", "torch", "vllm"} <= set(launch.names())
     with pytest.raises(InputError, match="vllm"):
         launch.launcher("vlm")
+
+
+def test_verified_decoding_is_told_to_the_engine_that_has_it() -> None:
+    knobs = {"determinism": "verified", "verification_window": 64, "verification_sequences": 1}
+    told = command("torch", base("torch", **knobs))
+    assert "verification_window=64" in told and "determinism=verified" in told
+    assert launch.launcher("torch").parse(told).items() >= knobs.items()
+    with pytest.raises(InputError, match="verification_sequences: 16 is not allowed; allowed: 1"):
+        command("torch", base("torch", **{**knobs, "verification_sequences": 16}))
+    with pytest.raises(InputError, match="determinism: 'verified' is not allowed; allowed: none"):
+        command("vllm", base("vllm", **knobs))

@@ -1,4 +1,4 @@
-"""Kubernetes and Compose documents: what they state is the deployment, and what they cannot place is refused by name."""
+"""Documents of platforms: what they state is the deployment, and what they cannot place is refused by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deploy.launch import ASSUMED, NAMED, PLACED, launcher
-from deploy.platforms import Placed, names, platform
+from deploy.platforms import ALL, DECODE, PREFILL, Placed, Pool, names, platform
 from simulator.errors import InputError
 from simulator.resolve import resolve
 from simulator.spec.deployment import Deployment, Resolved
@@ -27,27 +27,91 @@ VARIED += [
 ]
 
 
-def resolved(**knobs: Any) -> Resolved:
-    """Returns a deployment of vLLM behind a router that platforms are."""
-    return resolve(Deployment.parse({"model": MODEL, "engine": "vllm-0.19", "router": "random", **knobs}))
+PROFILES = {"vllm": "vllm-0.19", "sglang": "sglang-0.5", "tensorrt_llm": "tensorrt_llm-1.2", "torch": "vllm-0.19"}
+# Who shares requests on a platform that is not blind to the replicas' load.
+ROUTERS = {"ray_serve": "power_of_two", "dynamo": "least_outstanding"}
+APART = ("dynamo", "llm_d")
 
 
-def placed(deployment: Resolved, **given: Any) -> Placed:
+def resolved(engine: str = "vllm", **knobs: Any) -> Resolved:
+    """Returns a deployment behind a router that platforms are."""
+    return resolve(Deployment.parse({"model": MODEL, "engine": PROFILES[engine], "router": "random", **knobs}))
+
+
+def placed(deployment: Resolved, engine: str = "vllm", **given: Any) -> Placed:
     """Returns where the deployment is to run."""
-    command = launcher("vllm").arguments(deployment, MODEL, 8000, host="0.0.0.0")
-    return Placed("trimtab-s-1-0", tuple(command), 8000, "vllm/vllm-openai:v0.19.0", **given)
+    return Placed("trimtab-s-1-0", told(deployment, engine), 8000, "registry/engine:1", **given)
 
 
-@pytest.mark.parametrize("name", names())
+def told(deployment: Resolved, engine: str = "vllm") -> tuple[str, ...]:
+    """Returns the command of a replica that others reach."""
+    return tuple(launcher(engine).arguments(deployment, MODEL, 8000, host="0.0.0.0"))
+
+
+def written(name: str, deployment: Resolved, where: Placed) -> list[dict[str, Any]]:
+    """Returns a platform's documents as they are read from a file."""
+    return list(yaml.safe_load_all(yaml.safe_dump_all(platform(name).documents(deployment, where), sort_keys=False)))
+
+
+def supported(engine: str, knobs: dict[str, Any]) -> dict[str, Any]:
+    """Returns knobs that the engine can be told."""
+    more = {"cudagraph_mode": "FULL_DECODE_ONLY"} if engine == "torch" else {}
+    if engine == "torch":
+        more |= {"tensor_parallel_size": 1}
+    if engine == "tensorrt_llm":
+        more |= {"scheduling_policy": "fcfs"}
+    return {**knobs, **more}
+
+
+@pytest.mark.parametrize(("name", "engine"), [(name, engine) for name in names() for engine in platform(name).ENGINES])
 @pytest.mark.parametrize("knobs", VARIED, ids=lambda knobs: "-".join(str(value) for value in knobs.values()))
-def test_what_a_platform_is_told_is_the_deployment(name: str, knobs: dict[str, Any]) -> None:
-    deployment = resolved(**knobs)
-    found = platform(name).documents(deployment, placed(deployment))
-    command, replicas = platform(name).parse(list(yaml.safe_load_all(yaml.safe_dump_all(found))))
-    assert replicas == deployment.replicas
-    stated = launcher("vllm").parse(command)
+def test_what_a_platform_is_told_is_the_deployment(name: str, engine: str, knobs: dict[str, Any]) -> None:
+    deployment = resolved(engine, **supported(engine, {"router": ROUTERS.get(name, "random"), **knobs}))
+    running = platform(name).parse(written(name, deployment, placed(deployment, engine)))
+    assert running == {ALL: (told(deployment, engine), deployment.replicas)}
+    stated = launcher(engine).parse(running[ALL][0])
     assert stated == {knob: getattr(deployment, knob) for knob in stated}
-    assert {*stated, *NAMED, *PLACED, *ASSUMED} >= set(type(deployment).model_fields) - {"quantization"}
+    named = {*stated, *NAMED, *PLACED, *ASSUMED, *(("engine",) if engine == "torch" else ())}
+    assert named >= set(type(deployment).model_fields) - {"quantization"}
+
+
+@pytest.mark.parametrize(("name", "engine"), [(name, engine) for name in APART for engine in platform(name).ENGINES])
+@pytest.mark.parametrize("knobs", VARIED[:9], ids=lambda knobs: knobs["device"])
+def test_prefill_and_decode_apart_are_both_as_told(name: str, engine: str, knobs: dict[str, Any]) -> None:
+    deployment = resolved(engine, **knobs)
+    reads = resolved(engine, **{**knobs, "max_num_batched_tokens": 16384, "replicas": 3, "async_scheduling": False})
+    where = placed(deployment, engine, prefill=Pool(reads, told(reads, engine)))
+    documents = written(name, deployment, where)
+    assert platform(name).parse(documents) == {
+        DECODE: (told(deployment, engine), deployment.replicas),
+        PREFILL: (told(reads, engine), 3),
+    }
+    text = yaml.safe_dump_all(documents)
+    assert ("NixlConnector" if engine == "vllm" else "--disaggregation-transfer-backend") in text
+
+
+@pytest.mark.parametrize("name", APART)
+def test_kv_that_cannot_be_handed_over_is_refused(name: str) -> None:
+    deployment, reads = resolved(device="H100-SXM"), resolved(device="H100-SXM", block_size=32)
+    with pytest.raises(InputError, match=r"prefill\.block_size: 32 is not allowed; allowed: 16"):
+        platform(name).documents(deployment, placed(deployment, prefill=Pool(reads, told(reads))))
+
+
+@pytest.mark.parametrize("name", sorted(set(names()) - set(APART)))
+def test_a_platform_that_hands_no_kv_over_says_so(name: str) -> None:
+    deployment = resolved(device="H100-SXM", router=ROUTERS.get(name, "random"))
+    with pytest.raises(InputError, match=f"prefill: 'given' is not allowed; allowed: none on {name}"):
+        platform(name).documents(deployment, placed(deployment, prefill=Pool(deployment, told(deployment))))
+
+
+@pytest.mark.parametrize("name", ["dynamo", "kubernetes", "llm_d"])
+def test_replicas_run_on_nodes_with_their_gpu_or_on_those_named(name: str) -> None:
+    deployment = resolved(device="H100-SXM")
+    assert "nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3" in yaml.safe_dump(written(name, deployment, placed(deployment))[0])
+    given = yaml.safe_dump(written(name, deployment, placed(deployment, node_selector={"pool": "h100"}))[0])
+    assert "pool: h100" in given and "gpu.product" not in given
+    unlabelled = resolved(device="RTX-4090")
+    assert "nodeSelector" not in yaml.safe_dump(written(name, unlabelled, placed(unlabelled))[0])
 
 
 @pytest.mark.parametrize("knobs", VARIED[:4], ids=lambda knobs: knobs["device"])
@@ -83,14 +147,14 @@ def test_the_clock_has_the_replicas_of_every_hour() -> None:
             replayed[hour] = int(told["desiredReplicas"])
     assert tuple(replayed) == hours
     assert "replicas" not in found[0]["spec"]
-    assert platform("kubernetes").parse(found)[1] == max(hours)
+    assert platform("kubernetes").parse(found)[ALL][1] == max(hours)
 
 
 def test_variables_in_front_of_a_command_become_those_of_the_container() -> None:
     deployment = resolved(device="H100-SXM", pipeline_parallel_size=2, pp_layer_partition=[15, 17])
     for name in names():
-        command, _ = platform(name).parse(platform(name).documents(deployment, placed(deployment)))
-        assert launcher("vllm").parse(command)["pp_layer_partition"] == (15, 17)
+        running = platform(name).parse(written(name, deployment, placed(deployment)))
+        assert launcher("vllm").parse(running[ALL][0])["pp_layer_partition"] == (15, 17)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +165,14 @@ def test_variables_in_front_of_a_command_become_those_of_the_container() -> None
         ("compose", {"device": "H100-SXM", "replicas": 9}, {}, "replicas"),
         ("compose", {"device": "H100-SXM"}, {"node_selector": {"a": "b"}}, "node_selector"),
         ("compose", {"device": "H100-SXM"}, {"replicas_by_hour": (1,) * 168}, "plan"),
+        ("dynamo", {"device": "H100-SXM"}, {"replicas_by_hour": (1,) * 168}, "plan"),
+        ("dynamo", {"device": "H100-SXM", "data_parallel_size": 2}, {}, "data_parallel_size"),
+        ("dynamo", {"device": "H100-SXM", "replicas": 2, "router": "prefix_aware"}, {}, "router"),
+        ("llm_d", {"device": "H100-SXM", "tensor_parallel_size": 8, "pipeline_parallel_size": 2}, {}, "gpus_per_replica"),
+        ("llm_d", {"device": "H100-SXM", "replicas": 2, "router": "power_of_two"}, {}, "router"),
+        ("ray_serve", {"device": "H100-SXM", "replicas": 2}, {}, "router"),
+        ("ray_serve", {"device": "H100-SXM"}, {"node_selector": {"a": "b"}}, "node_selector"),
+        ("ray_serve", {"device": "H100-SXM", "data_parallel_size": 2}, {}, "data_parallel_size"),
     ],
 )
 def test_what_cannot_be_placed_is_refused_by_name(name: str, knobs: dict[str, Any], given: dict[str, Any], field: str) -> None:

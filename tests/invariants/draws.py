@@ -82,6 +82,7 @@ def random_prices(rng: np.random.Generator, tokens: int, seqs: int, longest: int
         decode_s=rng.random((len(batch), len(decode_kv))) * 1e-2,
         mixed_decode_s=rng.random((len(batch), len(decode_kv))) * 1e-2,
         mixed_pair_s=float(rng.choice([0.0, 1e-6])),
+        fused=float(rng.choice([0.0, 0.0, 0.44, 1.0])),
         prefill_chunk=chunk,
         prefill_kv=prefill_kv,
         prefill_s=rng.random((len(chunk), len(prefill_kv))) * 1e-2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def test_a_script_serves_the_trial_and_says_what_to_expect(trial: Make, capsys: 
     for told in (
         f"study chat-8b ({study}), trial 0",
         "meta-llama/Llama-3.1-8B on H100-SXM, resolved for vllm-0.19",
-        "one replica on 2 H100-SXM (TP2); 3 of them, behind a router: round_robin",
+        "a replica runs on 2 H100-SXM (TP2); 3 of them, behind a router: round_robin",
         "p5.4xlarge of AWS: 6.88 USD an hour",
         "at 12.3 requests per second",
         "ttft_s: mean 1.98, p50 1.98, p99 1.98",
@@ -99,7 +100,10 @@ def test_check_compares_and_writes_nothing(trial: Make, capsys: pytest.CaptureFi
     stored("trimtab.db", [trial(0)])
     asked = ["launch", "chat-8b", "0", "--engine", "vllm"]
     assert main([*asked, "--check"]) == 0
-    assert capsys.readouterr().out == "vllm can be told all of trial 0\n"
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "vllm can be told all of trial 0" and re.fullmatch(
+        r"held to: 2\d options among .* of vllm serve 0.19.0", told[1]
+    )
     assert main([*asked, "--out", "a", "--check"]) == 1 and not Path("a").exists()
     assert "a/vllm.sh cannot be read" in capsys.readouterr().err
     assert main([*asked, "--out", "a"]) == 0 == main([*asked, "--out", "a", "--check"])
@@ -136,4 +140,4 @@ def test_a_trial_without_a_published_point_says_so(trial: Make) -> None:
     study = stored("trimtab.db", [trial(0)])
     with open_store("trimtab.db") as store:
         row, found = queries.study(store, study), queries.trial(store, study, 0)
-        assert "no operating point" in list(launch._told(row, found, [], Resolved.parse(found.deployment)))[-1]
+        assert "no operating point" in list(launch.told(row, found, [], Resolved.parse(found.deployment)))[-1]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
 from search import launch as launches
+from search import loadtest
 from search.api import models
 from search.api.access import require
 from search.api.errors import documented
@@ -48,8 +49,13 @@ def script(
     number: Number,
     engine: Annotated[str, Path(max_length=50, pattern=READABLE)],
     service: Opened,
-    on: Annotated[str | None, Query(max_length=50, description="kubernetes or compose: all replicas, as YAML.")] = None,
+    on: Annotated[
+        str | None, Query(max_length=50, description="All replicas, as YAML: kubernetes, compose, ray_serve, llm_d or dynamo.")
+    ] = None,
     image: Annotated[str | None, Query(max_length=255, description="The image that has the engine.")] = None,
+    prefill: Annotated[
+        int | None, Query(ge=0, le=MOST, description="The trial that reads the prompts, on llm_d or dynamo.")
+    ] = None,
 ) -> Response:
     """The script that serves one replica on an engine, or the YAML of a platform, as `trimtab launch` writes them."""
     if engine not in launches.engines():
@@ -57,6 +63,17 @@ def script(
     if on is None:
         text, kind = launches.script(service.store, study, number, engine), "text/x-shellscript"
     else:
-        text, kind = launches.manifest(service.store, study, number, engine, launches.On(on, image)), "application/yaml"
+        text, kind = (
+            launches.manifest(service.store, study, number, engine, launches.On(on, image, prefill=prefill)),
+            "application/yaml",
+        )
     headers = {"Content-Disposition": f'attachment; filename="{launches.file_of(engine, on)}"'}
     return Response(text, media_type=kind, headers=headers)
+
+
+@router.get("/studies/{study}/trials/{number}/load-test", response_class=Response, responses={**REFUSED, **SCRIPT})
+def load_test(study: StudyPath, number: Number, service: Opened) -> Response:
+    """The script that sends a trial's workload at its published rate to whatever serves it, and compares."""
+    text = loadtest.script(service.store, study, number)
+    headers = {"Content-Disposition": f'attachment; filename="{loadtest.FILE}"'}
+    return Response(text, media_type="text/x-shellscript", headers=headers)
