@@ -10,7 +10,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.jsontext import check_storable, dumps
@@ -24,6 +24,8 @@ from db.webhook_tables import Delivery, Webhook
 MAX_ATTEMPTS = 11
 FIRST_DELAY_S, LONGEST_DELAY_S, GROWTH = 10.0, 6 * 3600.0, 3.0
 LONGEST_ERROR = 300
+# Of one webhook at a time, so that one whose receiver hangs leaves room for the others.
+MOST_EACH = 4
 
 
 def enqueue(session: Session, event: str, data: dict[str, Any]) -> int:
@@ -70,9 +72,9 @@ def _delivery(session: Session, webhook_id: str, event: str, data: dict[str, Any
 
 
 def claim(store: Store, limit: int, lease_s: float, only: str | None = None) -> list[Parcel]:
-    """Returns at most `limit` deliveries that are due, held for `lease_s` seconds; `only` names the one that is wanted.
+    """Returns at most `limit` deliveries that are due, few of each webhook, held for `lease_s` seconds.
 
-    One whose last attempt was begun and never ended is failed.
+    `only` names the one that is wanted. One whose last attempt was begun and never ended is failed.
     """
     with store.read() as session:
         # A look that waits for no writer: most of the time there is nothing.
@@ -94,10 +96,14 @@ def claim(store: Store, limit: int, lease_s: float, only: str | None = None) -> 
 
 def _due(now: datetime, only: str | None, limit: int) -> Select[Delivery]:
     free: ColumnElement[bool] = or_(Delivery.lease_until.is_(None), Delivery.lease_until < now)
-    query = select(Delivery).where(Delivery.state == "waiting", Delivery.not_before <= now, free)
+    due = [Delivery.state == "waiting", Delivery.not_before <= now, free]
     if only is not None:
-        query = query.where(Delivery.id == only)
-    return query.order_by(Delivery.not_before, Delivery.id).limit(limit)
+        due.append(Delivery.id == only)
+    place = func.row_number().over(partition_by=Delivery.webhook_id, order_by=(Delivery.not_before, Delivery.id))
+    ranked = select(Delivery.id, place.label("place")).where(*due).subquery()
+    first = select(ranked.c.id).where(ranked.c.place <= MOST_EACH)
+    # Said twice: PostgreSQL looks again at what another sender had locked, and not into the inner query.
+    return select(Delivery).where(*due, Delivery.id.in_(first)).order_by(Delivery.not_before, Delivery.id).limit(limit)
 
 
 def _parcel(row: Delivery, webhook: Webhook) -> Parcel:

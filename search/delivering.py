@@ -160,4 +160,4 @@ def _note(store: Store, parcel: Parcel, answer: Answer, how: Sending, patience: 
         return
     error, again = answer.error or "", answer.status != GONE
     later = patience(outbox.refused, store, parcel, answer.status, error, how.stretch(), again=again)
-    log.warning("to be delivered again later" if later else "not delivered", extra={**told, "reason": error})
+    log.warning("webhook %s: %s; %s", parcel.webhook_id, error, "it is tried again later" if later else "given up", extra=told)

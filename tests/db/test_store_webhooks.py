@@ -196,6 +196,16 @@ def test_senders_at_once_get_each_delivery_once(store: Store) -> None:
     assert sorted(found) == sorted(ids)
 
 
+def test_a_webhook_with_much_to_be_told_leaves_room_for_others(store: Store) -> None:
+    busy, other = hook(store), hook(store)
+    for _ in range(20):
+        outbox.ping(store, busy.id)
+    late = outbox.ping(store, other.id)
+    parcels = outbox.claim(store, 16, 60.0)
+    assert late.id in {parcel.id for parcel in parcels} and len(parcels) == outbox.MOST_EACH + 1
+    assert len(outbox.claim(store, 2, 60.0)) == 2
+
+
 def test_a_refused_delivery_is_due_ever_later_and_fails_after_its_attempts(store: Store, new_study: Make) -> None:
     hook(store)
     record.finish_study(store, new_study(store).id, "done")
