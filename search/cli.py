@@ -19,6 +19,7 @@ import typer
 
 from search import (
     comparing,
+    drifting,
     engines,
     keys,
     launches,
@@ -52,6 +53,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(sweeping.app, name="sweep")
 app.add_typer(webhooks.app, name="webhooks")
 comparing.register(app)
+drifting.register(app)
 loading.register(app)
 planning.register(app)
 serve.register(app)

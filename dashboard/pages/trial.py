@@ -14,6 +14,7 @@ from dashboard.axis import axis_of
 from dashboard.background import SHARED
 from dashboard.figures import latency_curve, memory, quantiles
 from dashboard.frames import curves_frame, ends
+from dashboard.launching import commands
 from dashboard.parts import Content, aria, badge, chart, facts, link, section, table, tiles
 from dashboard.report.answer import Tile
 from dashboard.report.provenance import provenance_of
@@ -23,7 +24,6 @@ from dashboard.words import ABSENT, deployment_title, knob, number, quantity, re
 from db import queries
 from db.rows import StudyRow, TrialRow
 from db.session import Store
-from deploy.platforms import names as platforms
 from simulator import catalog
 from simulator.errors import InputError
 from simulator.spec.slo import TERMS
@@ -31,7 +31,6 @@ from simulator.spec.slo import TERMS
 TITLE, PATH, NAV = "Trial", "/studies/{study}/trials/{trial}", 0
 LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 ALWAYS = ("ttft_p99_s", "itl_p99_s")
-ENGINES = ("vllm", "sglang", "tensorrt_llm", "torch")
 PARTS = {
     "weights_bytes": "weights",
     "kv_bytes": "KV cache",
@@ -60,7 +59,7 @@ def layout(view: View) -> Component:
             _memory(trial),
             _origin(study, trial),
             _probes(study, trial),
-            _commands(study, trial),
+            commands(study, trial),
         ]
     )
 
@@ -258,36 +257,6 @@ def _probes(study: StudyRow, trial: TrialRow) -> Component | None:
     told = table(columns, rows, "Every load that was run", range(2, len(columns)))
     return section(
         "Every load that is stored", told, caption="The runs of the search for its capacity that make its latency curve."
-    )
-
-
-def _commands(study: StudyRow, trial: TrialRow) -> Component:
-    lines = [f"trimtab launch {study.id} {trial.number} --engine {engine}" for engine in ENGINES]
-    at = f"/api/v1/studies/{study.id}/trials/{trial.number}/launch"
-    rows = [
-        html.Div(
-            [
-                html.Code(line, id=f"trial-command-{place}"),
-                dcc.Clipboard(content=line, title="Copy"),
-                html.A("Script", href=f"{at}/{engine}", className="button"),
-            ],
-            className="copied",
-        )
-        for place, (line, engine) in enumerate(zip(lines, ENGINES, strict=True))
-    ]
-    placed = [html.A(name, href=f"{at}/vllm?on={name}", className="button") for name in platforms()]
-    return section(
-        "Run it",
-        *rows,
-        html.Div([html.Span("All replicas of vLLM as YAML for", className="caption"), *placed], className="row"),
-        html.Div(
-            [
-                html.Span("What it was scored with, sent to whatever serves it", className="caption"),
-                html.A("Load test", href=at.removesuffix("launch") + "load-test", className="button"),
-            ],
-            className="row",
-        ),
-        caption="Each command prints the script that serves one replica of this deployment on an engine.",
     )
 
 

@@ -34,6 +34,8 @@ _CONNECT_S = 5.0
 _FIELD = "RAY_ADDRESS"
 _ADDRESS = "auto, or host:port of a Ray cluster that answers"
 _QUEUED_PER_WORKER = 2
+# How often the cores are counted: the nodes of a cluster come and go, and come because more waits than runs.
+_COUNT_S = 1.0
 _ROOT = Path(__file__).resolve().parents[2]
 _ROOMS = ("simulator", "db", "profiler", "deploy", "search")
 
@@ -45,7 +47,7 @@ class RayExecutor(Executor):
         self._started = not ray.is_initialized()
         if self._started:
             start(address, workers or usable_cores())
-        self.workers = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+        self.workers = _cores()
         if self.workers < 1:
             self.close()
             raise InputError(_FIELD, address, "a cluster with at least one CPU")
@@ -58,9 +60,12 @@ class RayExecutor(Executor):
         chunks = _Chunks(items, self.workers)
         shared = ray.put(function)
         running: dict[Any, list[int]] = {}
-        until = math.inf
+        until, counted = math.inf, time.monotonic()
         try:
             while time.monotonic() < until:
+                if time.monotonic() - counted > _COUNT_S:
+                    counted = time.monotonic()
+                    self.workers = chunks.workers = max(1, _cores())
                 if until == math.inf and stop():
                     until = time.monotonic() + GRACE_S
                 while until == math.inf and chunks and len(running) < _QUEUED_PER_WORKER * self.workers:
@@ -132,6 +137,11 @@ def _run_chunk(function: Callable[[Item], Result], entries: list[tuple[int, Item
     started = time.perf_counter()
     results = [(index, attempt(function, item)) for index, item in entries]
     return time.perf_counter() - started, results
+
+
+def _cores() -> int:
+    """Returns how many cores the cluster has at this moment."""
+    return int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
 def start(address: str | None, cores: int) -> None:

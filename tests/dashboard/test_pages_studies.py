@@ -101,6 +101,25 @@ def test_a_row_opens_its_trial_and_a_trial_shows_its_parts(address: str, visit: 
     assert "trimtab launch" in page.inner_text("#trial-command-0")
 
 
+@pytest.mark.parametrize(
+    ("button", "name", "told"),
+    [
+        ("#trial-script-vllm", "vllm.sh", "exec vllm serve"),
+        ("#trial-on-kubernetes", "vllm.kubernetes.yaml", "kind: Deployment"),
+        ("#trial-on-llm_d", "vllm.llm-d.values.yaml", "modelArtifacts:"),
+        ("#trial-on-dynamo", "vllm.dynamo.yaml", "kind: DynamoGraphDeployment"),
+        ("#trial-load-test", "load-test.sh", "trimtab load"),
+    ],
+)
+def test_what_runs_a_trial_is_downloaded(address: str, visit: Callable[..., Page], button: str, name: str, told: str) -> None:
+    page = visit(f"{address}/trials/0", "#trial-load-test")
+    with page.expect_download() as caught:
+        page.click(button)
+    assert caught.value.suggested_filename == name
+    assert told in caught.value.path().read_text()
+    assert "engine: 'vllm-0.19' is not allowed; allowed: sglang-0.5" in page.inner_text("body"), "what cannot be told says why"
+
+
 def test_a_trial_without_an_answer_says_why(address: str, visit: Callable[..., Page]) -> None:
     page = visit(f"{address}/trials/36", ".answer .sentence")
     assert "blocks of the KV cache" in page.inner_text(".answer .sentence")

@@ -55,7 +55,7 @@ def written(name: str, deployment: Resolved, where: Placed) -> list[dict[str, An
 
 def supported(engine: str, knobs: dict[str, Any]) -> dict[str, Any]:
     """Returns knobs that the engine can be told."""
-    more = {"cudagraph_mode": "FULL_DECODE_ONLY"} if engine == "torch" else {}
+    more: dict[str, Any] = {"cudagraph_mode": "FULL_DECODE_ONLY"} if engine == "torch" else {}
     if engine == "torch":
         more |= {"tensor_parallel_size": 1}
     if engine == "tensorrt_llm":
