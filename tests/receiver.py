@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server on the loopback that notes what it gets and answers as it is told."""
+"""A receiver of webhooks: a real HTTP server on the loopback that notes what it gets and answers as it is told; what to send it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from sqlalchemy import text
+
+from db import record, webhooks
+from db.rows import StudyRow
+from db.session import Store
+from db.webhook_rows import DeliveryRow
+from search.delivering import Sending
+
+HERE = Sending(to_private=True, poll_s=0.02)
 
 
 @dataclass(frozen=True)
@@ -82,3 +93,27 @@ def receiving(*answers: int, tls: ssl.SSLContext | None = None) -> Iterator[Rece
         receiver.server.shutdown()
         thread.join()
         receiver.server.server_close()
+
+
+def ended(store: Store, name: str = "chat") -> StudyRow:
+    """Returns a study that is done."""
+    fixed: dict[str, Any] = {"request": {}, "versions": {}, "kernel_digest": "k0"}
+    study = record.create_study(store, name=name, digest="d0", seed=0, **fixed)
+    return record.finish_study(store, study.id, "done", {"sentence": "caf\u00e9"})
+
+
+def hook(store: Store, receiver: Receiver) -> str:
+    """Returns the secret of a webhook that leads to the receiver."""
+    return webhooks.add(store, receiver.url)[1]
+
+
+def only(store: Store) -> DeliveryRow:
+    """Returns the one delivery that there is."""
+    (row,) = webhooks.deliveries(store)
+    return row
+
+
+def make_due(store: Store) -> None:
+    """Lets every delivery that waits for its next attempt be due now."""
+    with store.write() as session:
+        session.execute(text("UPDATE webhook_deliveries SET not_before = created_at"))
