@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from db import events
+from db import events, outbox
 from db.jsontext import check_storable
 from db.rows import FinalState, PointResult, StudyRow, TrialResult, TrialRow, row_of, values_of
 from db.session import Store
@@ -164,6 +164,8 @@ def finished(session: Session, study_id: str, state: FinalState, summary: dict[s
         study.finished_at = datetime.now(UTC)
         sentence = (summary or {}).get("sentence")
         events.add(session, study_id, "state", {"state": state} | ({"sentence": sentence} if sentence else {}))
+        told = {"id": study_id, "name": study.name, "state": state, "sentence": sentence, "path": f"/studies/{study_id}"}
+        outbox.enqueue(session, f"study.{state}", told)
     if summary is not None and (study.state == state or study.summary is None):
         study.summary = summary
     return study

@@ -11,7 +11,7 @@ from typing import Self
 from sqlalchemy import Engine, inspect
 from sqlalchemy.orm import Session
 
-from db import migrate, sweep_tables
+from db import migrate, sweep_tables, webhook_tables
 from db.engine import reading_engine, use_write_ahead_log, writing_engine
 from db.failure import FAILURES, is_passing, reason, store_error
 from db.location import FIELD, database_url, shown
@@ -20,7 +20,7 @@ from simulator.errors import InputError
 
 LOCK_TIMEOUT_S = 30.0
 # Whoever opens a store knows all of its tables.
-assert sweep_tables.SweepRun.metadata is Base.metadata
+assert sweep_tables.SweepRun.metadata is webhook_tables.Webhook.metadata is Base.metadata
 
 
 class Store:

@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Select, select, tuple_
 
+from db import outbox
 from db.jsontext import check_storable
 from db.rows import row_of, values_of
 from db.session import Store
@@ -17,6 +19,7 @@ from db.sweep_tables import Baseline, SweepCase, SweepRun
 from simulator.errors import InputError
 
 RECENT = 5
+MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,23 @@ def keep(store: Store, run: SweepRunResult, cases: Sequence[SweepCaseResult]) ->
         session.add(row)
         session.flush()
         session.add_all(SweepCase(run_id=row.id, **values_of(case)) for case in cases)
+        if run.verdict == "changed":
+            outbox.enqueue(session, "regression", _told(row, cases))
         return row_of(SweepRunRow, row)
+
+
+def _told(run: SweepRun, cases: Sequence[SweepCaseResult]) -> dict[str, Any]:
+    """Returns what a webhook is told of a run: what changed, at most `MOST_TOLD` sentences, and how many there are."""
+    sentences = [f"{case.name}: {finding['sentence']}" for case in cases for finding in case.findings]
+    return {
+        "id": run.id,
+        "suite": run.suite,
+        "baseline": run.baseline,
+        "baseline_run": run.baseline_run,
+        "changed": [case.name for case in cases if case.findings],
+        "findings": len(sentences),
+        "sentences": sentences[:MOST_TOLD],
+    }
 
 
 def runs(store: Store, limit: int = 50, after: tuple[datetime, str] | None = None, suite: str | None = None) -> list[SweepRunRow]:

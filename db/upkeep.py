@@ -17,6 +17,7 @@ from db.location import database_url, shown
 from db.session import Store
 from db.sweep_tables import Baseline, SweepRun
 from db.tables import Event, Idempotency, LoginSession, Study, TraceFile
+from db.webhook_tables import Delivery
 from simulator.errors import InputError, StoreError
 
 OVER = ("done", "infeasible", "cancelled", "failed")
@@ -27,7 +28,7 @@ def prune(store: Store, before: datetime, *, keep: frozenset[str] = frozenset(),
 
     Studies that ended before then go with all that is theirs, but those whose id or name is in `keep`; of other studies
     that are over, the events; answered submits, logins that are over, and traces that no study is left to need; nights of
-    suites, but those that were ever approved as a baseline.
+    suites, but those that were ever approved as a baseline; deliveries to webhooks that are over.
     """
     old = (Study.state.in_(OVER), func.coalesce(Study.finished_at, Study.created_at) < before)
     kept = (Study.id.not_in(keep), Study.name.not_in(keep))
@@ -43,6 +44,7 @@ def prune(store: Store, before: datetime, *, keep: frozenset[str] = frozenset(),
             "sweeps": session.execute(
                 delete(SweepRun).where(SweepRun.finished_at < before, SweepRun.id.not_in(select(Baseline.run_id)))
             ),
+            "deliveries": session.execute(delete(Delivery).where(Delivery.finished_at < before)),
         }
         found = {name: int(getattr(result, "rowcount", 0)) for name, result in counts.items()}
         if dry_run:

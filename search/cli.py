@@ -31,6 +31,7 @@ from search import (
     sweeping,
     upkeep,
     validating,
+    webhooks,
 )
 from search.campaigning import command as campaign
 from search.output import check_target, console, print_json, target
@@ -50,6 +51,7 @@ app.add_typer(campaign.app, name="campaign")
 app.command()(launches.launch)
 app.add_typer(keys.app, name="keys")
 app.add_typer(sweeping.app, name="sweep")
+app.add_typer(webhooks.app, name="webhooks")
 comparing.register(app)
 drifting.register(app)
 loading.register(app)

@@ -28,6 +28,10 @@ def serve(
         str | None, typer.Option("--only", metavar="PART", help="api, dashboard or worker, instead of all three.")
     ] = None,
     keys: Annotated[bool, typer.Option("--keys", help="Ask for keys on the loopback too, as behind a proxy.")] = False,
+    to_private: Annotated[
+        bool,
+        typer.Option("--webhooks-to-private", envvar="TRIMTAB_WEBHOOKS_TO_PRIVATE", help="Let webhooks lead to private addresses."),
+    ] = False,
 ) -> None:
     """Run the REST API, the dashboard and a worker until they are interrupted."""
     if only is not None and only not in PARTS:
@@ -43,7 +47,7 @@ def serve(
     with open_store(db) as store:
         place = store.place
     if only == "worker":
-        server.work(db)
+        server.work(db, to_private)
         return
     try:
         listening = server.listen(host, port)
@@ -54,7 +58,7 @@ def serve(
     told = "with keys, made by trimtab keys create" if with_keys else "no keys are asked for: whoever is on this machine may do all"
     says = f"trimtab listens on http://{shown}:{listening.getsockname()[1]} (store {place}; {told})"
     app = server.build(db, access=from_environment(with_keys), only=only)
-    server.run(app, listening, says, server.worker_command(db) if only is None else None)
+    server.run(app, listening, says, server.worker_command(db, to_private) if only is None else None)
 
 
 def checked_host(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

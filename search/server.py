@@ -87,14 +87,16 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def worker_command(db: str) -> list[str]:
-    """Returns the command line of a worker on a store."""
-    return [sys.executable, "-m", "search.cli", "serve", "--only", "worker", "--db", db]
+def worker_command(db: str, to_private: bool = False) -> list[str]:
+    """Returns the command line of a worker on a store, whose webhooks may lead `to_private` addresses."""
+    private = ["--webhooks-to-private"] if to_private else []
+    return [sys.executable, "-m", "search.cli", "serve", "--only", "worker", "--db", db, *private]
 
 
-def work(db: str) -> None:
-    """Runs jobs of the store until SIGTERM or SIGINT."""
+def work(db: str, to_private: bool = False) -> None:
+    """Runs jobs of the store and sends to its webhooks until SIGTERM or SIGINT."""
     from search import worker
+    from search.delivering import Sending
 
     logs.to_standard_error()
-    worker.run(worker.Settings(db))
+    worker.run(worker.Settings(db, sending=Sending(to_private)))

@@ -12,6 +12,7 @@ from db import jobs, queries, record
 from db.rows import JobRow, StudyRow
 from db.session import Store, open_store
 from search.answers import run_capacity, run_simulation, versions
+from search.delivering import from_environment, send_due
 from search.driver import Stopped
 from search.executor import Executor
 from search.executor.auto import choose
@@ -50,9 +51,11 @@ def run_search(
     """Returns the id of the study, run to its end and stored; an unfinished study of the same request is resumed.
 
     Raises Infeasible when nothing keeps the Slo, Stopped when `stop` asked for it, StoreError when another process runs
-    this very study; what was scored stays stored.
+    this very study; what was scored stays stored. Webhooks of the store are told before it ends.
     """
+    how = from_environment()
     with open_store(db) as store, ExitStack() as opened:
+        opened.callback(send_due, store, how)
         job = _begin(store, request)
         held = opened.enter_context(Held(store, job))
 

@@ -72,15 +72,19 @@ def run(
     suite = read(file)
 
     from db.session import open_store
+    from search.delivering import from_environment, send_due
     from search.sweep import junit as xml
     from search.sweep import markdown as pages
     from search.sweep import record
     from search.sweep import run as running
 
     how = running.How(baseline, seed_shift, engines, frozenset(only) if only else None, executor)
+    sending = from_environment()
     with open_store(db) as store:
         row = running.run(store, suite, how, _report)
         document = record.of_run(store, row)
+        # Where a suite runs there may be no worker to do it.
+        send_due(store, sending)
     for option, path in files.items():
         if path is not None:
             with target(path, option) as out:

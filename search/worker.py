@@ -19,6 +19,7 @@ from db.rows import JobRow
 from db.session import Store, open_store
 from search import uploads
 from search.answers import versions
+from search.delivering import Sender, Sending
 from search.driver import Stopped
 from search.events import Teller
 from search.executor.auto import Pool
@@ -40,7 +41,7 @@ Runner = Callable[[Store, JobRow, Report, Callable[[], bool], Patience], Ended]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a process of workers runs: its store, its executor, and how many studies at a time."""
+    """How a process of workers runs: its store, its executor, how many studies at a time, and how it sends to webhooks."""
 
     db: str
     executor: str = "auto"
@@ -51,6 +52,7 @@ class Settings:
     poll_s: float = POLL_S
     patience_s: float = PATIENCE_S
     until_empty: bool = False
+    sending: Sending = field(default_factory=Sending)
 
 
 class Worker:
@@ -168,7 +170,7 @@ def run(settings: Settings, stopping: threading.Event | None = None) -> int:
     if stopping is None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-    with open_store(settings.db) as store, Pool(settings.executor, settings.address) as pool:
+    with open_store(settings.db) as store, Pool(settings.executor, settings.address) as pool, Sender(store, settings.sending):
         name = this_process()
         workers = [Worker(store, searching(pool), settings, stop, f"{name}/{place}") for place in range(settings.studies)]
         threads = [threading.Thread(target=worker.run, name=f"worker-{place}") for place, worker in enumerate(workers)]

@@ -167,12 +167,12 @@ def register(app: FastAPI) -> None:
 
 async def _wrong_input(request: Request, error: Exception) -> Response:
     assert isinstance(error, InputError)
-    # A study or a trial that is not there is not found; every other field is a wrong one.
+    # A study, a trial or a webhook that is not there is not found; every other field is a wrong one.
     status = 404 if error.field in NOT_FOUND else 422
     return problem(request, status, str(error), [error])
 
 
-NOT_FOUND = frozenset({"study", "trial", "KIND", "NAME"})
+NOT_FOUND = frozenset({"study", "trial", "webhook", "KIND", "NAME"})
 
 
 async def _infeasible(request: Request, error: Exception) -> Response:

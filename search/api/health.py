@@ -8,12 +8,14 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from db import pages
+from db import pages, webhooks
+from db.webhook_rows import DeliveryState
 from search.api import models
 from search.api.measured import Measures
 from search.api.state import Opened, answer
 from simulator.errors import StoreError
 
+STATES: tuple[DeliveryState, ...] = ("waiting", "done", "failed")
 router = APIRouter(tags=["operation"])
 NOT_READY: dict[int | str, dict[str, Any]] = {
     503: {"model": models.Ready, "description": "Not ready."},
@@ -43,9 +45,12 @@ def readyz(service: Opened) -> Response:
 
 @router.get("/metrics", response_class=Response, responses=METRICS)
 def metrics(request: Request, service: Opened) -> Response:
-    """The measures of this process and the studies of the store."""
+    """The measures of this process, and the studies and deliveries of the store."""
     measures: Measures = request.app.state.measures
     measures.simulating.set(service.bounded.busy)
     for state, count in pages.counted_by_state(service.store).items():
         measures.studies.labels(state).set(count)
+    deliveries = webhooks.counts(service.store)
+    for each in STATES:
+        measures.deliveries.labels(each).set(deliveries.get(each, 0))
     return Response(generate_latest(measures.registry), media_type=CONTENT_TYPE_LATEST)

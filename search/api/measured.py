@@ -23,6 +23,8 @@ class Measures:
         self.requests = Counter("trimtab_requests", "Requests answered.", (*names, "status"), registry=self.registry)
         self.seconds = Histogram("trimtab_request_seconds", "Time to answer.", names, buckets=BUCKETS, registry=self.registry)
         self.studies = Gauge("trimtab_studies", "Studies in the store.", ("state",), registry=self.registry)
+        told = "Deliveries to webhooks in the store."
+        self.deliveries = Gauge("trimtab_webhook_deliveries", told, ("state",), registry=self.registry)
         self.simulating = Gauge("trimtab_simulations_running", "Short simulations running now.", registry=self.registry)
 
 

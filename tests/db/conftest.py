@@ -44,6 +44,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     with shared.write() as session:
         session.execute(text("DELETE FROM studies"))
         session.execute(text("DELETE FROM sweep_runs"))
+        session.execute(text("DELETE FROM webhooks"))
     yield shared
 
 
