@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simulator import catalog, features
+from simulator import catalog, featuretimes
 from simulator.kernel.pricelist import DECODE_ONLY, MIXED, PREFILL_ONLY, PriceList
 from simulator.memory import shard_of, stages
 from simulator.optime.chain import Chain, Through, open_sources
@@ -112,7 +112,7 @@ def _from_operators(context: Context, engine: EngineProfile, chain: Chain) -> tu
     knots = knots_of(deployment, last)
     sizes = np.array(engine.graphs.sizes(deployment.max_num_seqs, deployment.max_num_batched_tokens), dtype=np.int64)
     iteration = Iteration(family, shard, chain, eager_launch_s(context.model, engine))
-    prefill_s = features.without_pages(deployment, context.device.architecture, knots, iteration.prefill_seconds(knots))
+    prefill_s = featuretimes.without_pages(deployment, context.device.architecture, knots, iteration.prefill_seconds(knots))
     # One kernel serves all chunks of an iteration, so that what even the least chunk costs is paid once.
     per_call_s = float(prefill_s.min())
     token_s, stage_token_s = iteration.token_seconds(deployment, sizes, last)
@@ -129,14 +129,14 @@ def _from_operators(context: Context, engine: EngineProfile, chain: Chain) -> tu
         decode_s=decode_s,
         mixed_decode_s=mixed_decode_s,
         mixed_pair_s=mixed_pair_s,
-        fused=features.overlap(deployment),
+        fused=featuretimes.overlap(deployment),
         prefill_s=prefill_s - per_call_s,
         stage_token_s=stage_token_s,
         floor_s=np.array(host.floor_s),
         extra_s=np.array(host.extra_s),
     )
     return _assembled(context, engine, knots, parts), Provenance(
-        operators={**chain.origins, **host.origins, **features.origins(deployment)}
+        operators={**chain.origins, **host.origins, **featuretimes.origins(deployment)}
     )
 
 
@@ -149,7 +149,7 @@ def _with_verification(
     pass_s = iteration.pass_seconds(deployment)
     # What a step of decodes takes beside their attention, by batch.
     step_s = token_s[DECODE_ONLY, np.minimum(knots.decode_batch, token_s.shape[1] - 1)][:, None]
-    alone, beside = (features.verified(deployment, knots, each, step_s, pass_s) for each in (decode_s, mixed_decode_s))
+    alone, beside = (featuretimes.verified(deployment, knots, each, step_s, pass_s) for each in (decode_s, mixed_decode_s))
     return alone, beside
 
 

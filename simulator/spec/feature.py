@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from simulator.spec.base import Spec
@@ -29,16 +27,3 @@ class Feature(Spec):
     sequences: PositiveInt | None = None
     recomputed: list[list[float]] = Field(default_factory=list)
     sources: dict[str, str]
-
-    def prefill_factor(self, architecture: str, context: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns how many times longer paged prefill attention takes over so many tokens of context; 1 where nobody measured."""
-        points = self.prefill_gain.get(architecture)
-        if not points:
-            return np.ones_like(context)
-        tokens, factors = zip(*points, strict=True)
-        return np.asarray(np.interp(context, tokens, factors))
-
-    def recomputed_share(self, window: int) -> float:
-        """Returns the output tokens that are computed again, as a share of all, with windows of so many tokens."""
-        windows, shares = zip(*self.recomputed, strict=True)
-        return float(np.interp(np.log2(window), np.log2(windows), shares))
