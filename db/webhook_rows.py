@@ -15,6 +15,7 @@ EVENTS: Mapping[str, str] = {
     "study.cancelled": "a study was cancelled",
     "study.failed": "a study failed",
     "regression": "a sweep found that predictions changed",
+    "drift": "a newer trace showed that a study's answer no longer stands",
 }
 EVERY = "*"
 # What a test sends, whatever the webhook is told of.

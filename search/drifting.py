@@ -51,7 +51,8 @@ def drift(
     if executor not in executors.names():
         raise unknown_name("--executor", executor, executors.names())
     from search.drift import again as searching
-    from search.drift import report
+    from search.delivering import from_environment
+    from search.drift import report, telling
     from search.stored import existing
     from simulator.scenario import UPLOAD
 
@@ -59,6 +60,7 @@ def drift(
     asked = report.Asked(place, trial, rate, replicas, seed=seed)
     if tolerance is not None:
         asked = replace(asked, tolerance=tolerance)
+    sending = from_environment()
     with existing(db) as store:
         about = report.subject(store, study, asked)
     found = report.drift(about, asked)
@@ -76,6 +78,9 @@ def drift(
             print("interrupted: what was searched is kept, and the same command resumes", file=sys.stderr)
             raise typer.Exit(130) from None
         found = replace(found, search=now)
+    if not found.standing.stands:
+        with existing(db) as store:
+            telling.tell(store, found, sending)
     if as_json:
         print_json(asdict(found))
     else:

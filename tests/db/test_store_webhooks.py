@@ -144,7 +144,7 @@ def test_what_is_not_kept_is_not_told(store: Store, new_study: Make) -> None:
 
 
 def test_every_end_of_a_study_is_an_event_that_can_be_asked_for() -> None:
-    assert {f"study.{state}" for state in upkeep.OVER} | {"regression"} == set(EVENTS)
+    assert {f"study.{state}" for state in upkeep.OVER} | {"regression", "drift"} == set(EVENTS)
 
 
 def test_a_webhook_removed_meanwhile_undoes_no_end_of_a_study(store: Store, new_study: Make) -> None:

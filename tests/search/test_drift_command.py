@@ -17,6 +17,7 @@ from search.drift import report
 from search.fidelity import Fidelity
 from simulator.draw import draw
 from simulator.spec.workload import Workload
+from tests.receiver import receiving
 
 # Shorter than what people get, and long enough for an interval of a few percent.
 SHORT = Fidelity(requests=6_000, seeds=3, tolerance=0.01, spread=0.05, latency_spread=0.1)
@@ -231,6 +232,24 @@ def test_people_read_the_verdict_first(lab: Path, capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().out.splitlines()
     assert ": no longer meets " in lines[0] and lines[1] == "changed beyond sampling: request rate"
     assert sum("changed" in line for line in lines[2:]) >= 1
+
+
+def test_webhooks_are_told_of_an_answer_that_fell_and_of_no_other(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIMTAB_WEBHOOKS_TO_PRIVATE", "1")
+    with receiving() as receiver:
+        assert main(["webhooks", "add", receiver.url, "--on", "drift", "--db", str(lab / "s.db"), "--json"]) == 0
+        hook = json.loads(capsys.readouterr().out)
+        run(lab, capsys, "sized", "same.csv")
+        assert receiver.got == []
+        _, found = run(lab, capsys, "sized", "doubled.csv")
+        assert main(["webhooks", "remove", hook["id"], "--db", str(lab / "s.db")]) == 0
+    (got,) = receiver.got
+    body = json.loads(got.body)
+    assert got.is_signed_by(hook["secret"]) and body["type"] == "drift"
+    assert body["data"]["study"] == found["study"]["id"] and body["data"]["sentence"] == found["standing"]["verdict"]
+    assert body["data"]["needed"]["trace"] == next(each["needed"] for each in found["standing"]["loads"] if each["name"] == "trace")
 
 
 @pytest.mark.parametrize(
