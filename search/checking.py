@@ -42,7 +42,7 @@ def placed(platform: str, engine: str, command_line: Sequence[str], found: Seque
 
 def _ours(arguments: Sequence[str]) -> str:
     from profiler.engine.settings import Settings
-    from search.engines import assigned
+    from search.assigned import assigned
 
     knobs = assigned([value for flag, value in pairwise(arguments) if flag == "--set"])
     Settings.parse(knobs, "--set")

@@ -12,31 +12,34 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from search import (
-    comparing,
-    drifting,
-    engines,
+from search.commands import (
+    accuracy,
+    campaign,
+    catalog,
+    compare,
+    drift,
+    engine,
     keys,
-    launches,
-    loading,
-    planning,
-    profiles,
+    launch,
+    load,
+    plan,
+    profile,
     remote,
+    search,
     serve,
-    sweeping,
+    simulate,
+    studies,
+    sweep,
     upkeep,
-    validating,
+    validate,
     webhooks,
 )
-from search.campaigning import command as campaign
-from search.output import check_target, console, print_json, target
-from search.usage import DEFAULT_DB, Commands, told
-from simulator.errors import Infeasible, InputError, TrimtabError, unknown_name
+from search.commands.usage import Commands, told
+from simulator.errors import InputError, TrimtabError
 
 app = typer.Typer(
     cls=Commands,
@@ -45,25 +48,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Finds the cheapest deployment of a language model that serves a workload within its SLO.",
 )
-app.add_typer(profiles.app, name="profile")
-app.add_typer(engines.app, name="engine")
-app.add_typer(campaign.app, name="campaign")
-app.command()(launches.launch)
-app.add_typer(keys.app, name="keys")
-app.add_typer(sweeping.app, name="sweep")
-app.add_typer(webhooks.app, name="webhooks")
-comparing.register(app)
-drifting.register(app)
-loading.register(app)
-planning.register(app)
-serve.register(app)
-validating.register(app)
-upkeep.register(app)
-Request = Annotated[Path, typer.Argument(metavar="REQUEST.yaml", help="What to search.", show_default=False)]
-ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO.yaml", help="One deployment, one workload.", show_default=False)]
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Id, beginning of the id, or name.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Db = Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored: a path or a URL.")]
+for group in (profile, engine, campaign, keys, sweep, webhooks):
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+for one in (search, simulate, studies, catalog, accuracy, compare, drift, launch, load, plan, serve, validate, upkeep):
+    one.register(app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,235 +116,6 @@ def _trimtab(
     if context.invoked_subcommand is None:
         print(context.get_help())
     remote.choose(context, server, api_key)
-
-
-@app.command()
-def search(
-    file: Request,
-    as_json: Json = False,
-    db: Db = DEFAULT_DB,
-    trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", help="Deployments to try, instead of the request's.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed, instead of the request's.")] = None,
-    executor: Annotated[str, typer.Option("--executor", metavar="NAME", help="auto, threads, ray or inline.")] = "auto",
-    address: Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster, for ray.")] = None,
-    correction: Annotated[str | None, typer.Option("--correction", metavar="NAME", help="A stored correction.")] = None,
-) -> None:
-    """Run a study to its end and print its frontier."""
-    from search import executor as executors
-    from search import request as requests
-
-    if executor not in executors.names():
-        raise unknown_name("--executor", executor, executors.names())
-    if (client := remote.service()) is not None:
-        if correction is not None:
-            raise InputError(
-                "--correction", correction, "nothing with --server: the corrections of this machine's store are not there"
-            )
-        with client:
-            remote.search(client, file, trials, seed, as_json=as_json)
-        return
-    request = requests.read(file).override(trials, seed)
-    if correction is not None:
-        request = validating.corrected(request, correction, db)
-
-    from search import service, stored
-    from search.check import check
-    from search.driver import Stopped
-    from search.progress import Interrupt, Reporter
-
-    check(request)
-    try:
-        with Interrupt() as stop, Reporter() as report:
-            study = service.run_search(request, db=db, executor=executor, address=address, report=report, stop=stop)
-    except (Stopped, KeyboardInterrupt):
-        print(f"interrupted: kept {stored.kept(db, request)} trials; the same command resumes", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except Infeasible:
-        stored.show_infeasible(db, request, as_json=as_json)
-        raise
-    with stored.existing(db) as store:
-        stored.show_frontier(store, study, as_json=as_json)
-
-
-@app.command()
-def simulate(
-    file: ScenarioFile,
-    as_json: Json = False,
-    requests: Annotated[Path | None, typer.Option("--requests", metavar="OUT.csv", help="Write one row a request.")] = None,
-    steps: Annotated[Path | None, typer.Option("--steps", metavar="OUT.csv", help="Write one row an iteration.")] = None,
-    timeline: Annotated[Path | None, typer.Option("--timeline", metavar="OUT.json", help="Write a trace for Perfetto.")] = None,
-) -> None:
-    """Simulate one deployment under one workload."""
-    from simulator import scenario as scenarios
-    from simulator.cli import show_simulation, writers
-
-    files = {"--requests": requests, "--steps": steps, "--timeline": timeline}
-    if (client := remote.service()) is not None:
-        with client:
-            remote.simulate(client, file, files, as_json=as_json)
-        return
-    scenario = scenarios.read(file)
-    scenario.price_book()
-    for option, path in files.items():
-        if path is not None:
-            check_target(path, option)
-
-    from search import answers
-
-    done = answers.run_simulation(scenario, record_steps=steps is not None or timeline is not None)
-    for option, path in files.items():
-        if path is not None:
-            with target(path, option) as out:
-                for note in writers()[option](out, done.outcome, done.traffic):
-                    print(note, file=sys.stderr)
-    if as_json:
-        print_json(done.document)
-    else:
-        show_simulation(console(), done.document, scenario.slo, done.traffic.notes)
-
-
-@app.command()
-def capacity(file: ScenarioFile, as_json: Json = False) -> None:
-    """Find the highest rate within the SLO, with an interval."""
-    if (client := remote.service()) is not None:
-        with client:
-            remote.capacity(client, file, as_json=as_json)
-        return
-    from simulator import scenario as scenarios
-
-    scenario = scenarios.read(file)
-    scenario.price_book()
-
-    from search import answers
-    from search.capacity_table import show_capacity
-
-    document = answers.run_capacity(scenario)
-    if as_json:
-        print_json(document)
-    else:
-        show_capacity(console(), document, scenario.slo)
-
-
-@app.command()
-def accuracy(
-    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Measured sets, else TRIMTAB_DATA.")] = None,
-    sets: Annotated[str | None, typer.Option("--sets", metavar="A,B", help="Only these sets.")] = None,
-    as_json: Json = False,
-    write: Annotated[Path | None, typer.Option("--write", metavar="DIR", help="Write pages, JSON and known errors.")] = None,
-) -> None:
-    """Score the simulator against measured sets."""
-    from search import accuracy as scores
-
-    scores.run(data, sets, as_json, write)
-
-
-@app.command()
-def studies(
-    as_json: Json = False,
-    db: Db = DEFAULT_DB,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", help="The most to list, newest first.")] = 50,
-) -> None:
-    """List the studies of a store."""
-    from db import queries
-    from search import documents, stored
-    from search.table import show_studies
-
-    if limit < 1:
-        raise InputError("--limit", limit, "a whole number from 1")
-    if (client := remote.service()) is not None:
-        with client:
-            remote.studies(client, limit, as_json=as_json)
-        return
-    lines = []
-    if stored.is_there(db):
-        with stored.existing(db) as store:
-            lines = queries.studies(store, limit + 1)
-    shown, cursor = lines[:limit], lines[limit - 1].study.id if len(lines) > limit else None
-    if as_json:
-        print_json(documents.studies(shown, cursor))
-    else:
-        show_studies(console(), shown, db, more=cursor is not None)
-
-
-@app.command()
-def frontier(
-    study: StudyName,
-    as_json: Json = False,
-    db: Db = DEFAULT_DB,
-    every: Annotated[bool, typer.Option("--all", help="Every operating point, not only the best of each deployment.")] = False,
-) -> None:
-    """Print the frontier of a study."""
-    if (client := remote.service()) is not None:
-        with client:
-            remote.frontier(client, study, as_json=as_json, every=every)
-        return
-    from search import stored
-
-    with stored.existing(db) as store:
-        stored.show_frontier(store, study, as_json=as_json, every=every)
-
-
-@app.command()
-def export(
-    study: StudyName,
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Standard output by default.", show_default=False)] = None,
-    db: Db = DEFAULT_DB,
-    as_csv: Annotated[bool, typer.Option("--csv", help="One row an operating point.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="All that is stored, as one document.")] = False,
-    as_html: Annotated[bool, typer.Option("--html", help="A report in one file for a browser.")] = False,
-) -> None:
-    """Write a study to a file."""
-    from db import queries, validations
-    from search import export as exports
-    from search import stored
-
-    kind = exports.kind_of({"csv": as_csv, "json": as_json, "html": as_html}, file)
-    if file is not None:
-        check_target(file, "FILE")
-    if (client := remote.service()) is not None:
-        with client:
-            remote.export(client, study, kind, file)
-        return
-    with stored.existing(db) as store:
-        row = queries.study(store, study)
-        shown = queries.trials(store, row.id), queries.points(store, row.id), validations.of_study(store, row.id)
-        exports.write(kind, file, row, *shown)
-
-
-@app.command()
-def catalog(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="devices, models, workloads, prices, ...", show_default=False)],
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One of them, in full.", show_default=False)] = None,
-    as_json: Json = False,
-) -> None:
-    """List what a request may name."""
-    if (client := remote.service()) is not None:
-        with client:
-            remote.catalog(client, kind, name, as_json=as_json)
-        return
-    from search import listing
-
-    if as_json:
-        print_json(listing.document(kind, name))
-    elif name is not None:
-        print(listing.describe(kind, name), end="")
-    elif sys.stdout.isatty():
-        width = max(map(len, listing.names(kind)), default=0)
-        for each in listing.names(kind):
-            print(f"{each:{width}}  {listing.summary(kind, each)}")
-    else:
-        print("\n".join(listing.names(kind)))
-
-
-@app.command()
-def warmup() -> None:
-    """Compile the simulator now, so that the first run need not."""
-    from simulator.cli import warm_up
-    from simulator.kernel.jit import cache_folder
-
-    print(f"{warm_up()} kernels are compiled in {cache_folder()}")
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def test_sglang_refuses_what_it_would_change_by_itself() -> None:
 
 def test_our_engine_takes_its_own_command(tmp_path: Any) -> None:
     serving = pytest.importorskip("profiler.engine.settings")
-    from search.engines import assigned
+    from search.assigned import assigned
 
     argv = launch.launcher("torch").arguments(base("torch", gpu_memory_utilization=1e-5), str(tmp_path), 8000, name="m")
     assert argv[3:9] == ("--model-path", str(tmp_path), "--served-model-name", "m", "--host", "127.0.0.1")

@@ -33,7 +33,7 @@ def serve(
         typer.Option("--webhooks-to-private", envvar="TRIMTAB_WEBHOOKS_TO_PRIVATE", help="Let webhooks lead to private addresses."),
     ] = False,
 ) -> None:
-    """Run the REST API, the dashboard and a worker until they are interrupted."""
+    """Run the REST API, the dashboard and a worker. They run until they are interrupted."""
     if only is not None and only not in PARTS:
         raise unknown_name("--only", only, PARTS)
     if not 0 <= port < 65536:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.commands.options import Json
 from search.output import print_json
 from simulator.errors import Infeasible, InputError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from profiler.run import Done
 
 NO_TORCH = "torch is not installed here; `pip install 'trimtab[engine]'` brings it"
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def register(app: typer.Typer) -> None:

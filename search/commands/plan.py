@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from search import remote
+from search.commands import remote
+from search.commands.options import DEFAULT_DB
 from search.output import console, print_json
-from search.usage import DEFAULT_DB
 
 
 def register(app: typer.Typer) -> None:

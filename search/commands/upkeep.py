@@ -1,4 +1,4 @@
-"""`trimtab backup`, `prune` and `doctor`, and `migrate --to`: what keeps an installation well."""
+"""`trimtab backup`, `prune` and `doctor`, `migrate --to` and `warmup`: what keeps an installation well."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from search.keys import Db, Json, span
+from search.commands.keys import span
+from search.commands.options import DEFAULT_DB, Db, Json
 from search.output import check_target, print_json
-from search.usage import DEFAULT_DB
 from simulator.errors import InputError
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to those of `trimtab`."""
-    for command in (migrate, backup, prune, doctor):
+    for command in (migrate, backup, prune, doctor, warmup):
         app.command()(command)
 
 
@@ -25,7 +25,7 @@ def migrate(
     db: Db = DEFAULT_DB,
     to: Annotated[str | None, typer.Option("--to", metavar="REVISION", help="Another revision than the newest.")] = None,
 ) -> None:
-    """Bring a store to the newest schema, or make a new one; --to goes back to an older one, which loses what came since."""
+    """Bring a store to the newest schema, or make a new one. --to goes back to an older one, which loses what came since."""
     from db import upkeep
     from db.migrate import revisions
     from db.session import open_store
@@ -38,7 +38,7 @@ def migrate(
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy is put.", show_default=False)], db: Db = DEFAULT_DB
 ) -> None:
-    """Copy an SQLite store while it is in use; PostgreSQL is copied by pg_dump."""
+    """Copy an SQLite store while it is in use. PostgreSQL is copied by pg_dump."""
     from db import upkeep
 
     check_target(file, "FILE")
@@ -52,7 +52,7 @@ def prune(
     db: Db = DEFAULT_DB,
     as_json: Json = False,
 ) -> None:
-    """Remove studies that ended so long ago, old events, and traces that no study needs."""
+    """Remove studies that ended long ago. With them go old events, and traces that no study needs."""
     from db import upkeep
     from db.session import open_store
 
@@ -71,7 +71,7 @@ def doctor(
     address: Annotated[str | None, typer.Option("--address", metavar="HOST:PORT", help="Ray's; RAY_ADDRESS.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at what is installed, reachable, writable and compiled; exit status 1 when something fails."""
+    """Look at what is installed, reachable and writable. Exit status 1 when something fails."""
     from search.doctor import findings
 
     if address is not None and ":" not in address:
@@ -84,3 +84,11 @@ def doctor(
             print(f"{each.state:<4}  {each.what}: {each.found}" + (f"; {each.fix}" if each.fix else ""))
     if any(each.state == "fail" for each in found):
         raise typer.Exit(1)
+
+
+def warmup() -> None:
+    """Compile the simulator now, so that the first run need not."""
+    from simulator.cli import warm_up
+    from simulator.kernel.jit import cache_folder
+
+    print(f"{warm_up()} kernels are compiled in {cache_folder()}")

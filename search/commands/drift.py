@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from search.commands.options import DEFAULT_DB
 from search.output import console, print_json
-from search.usage import DEFAULT_DB
 from simulator.errors import InputError, unknown_name
 
 
@@ -42,7 +42,7 @@ def drift(
         str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored: a path or a URL.")
     ] = DEFAULT_DB,
 ) -> None:
-    """Compare a newer trace with a study's traffic; exit status 1 when the study's answer no longer stands."""
+    """Compare a newer trace with a study's traffic. Exit status 1 when the study's answer no longer stands."""
     _check(rate, replicas, tolerance, seed)
     if name is not None and (not again or not 0 < len(name) <= 200):
         raise InputError("--name", name, "a name of up to 200 characters, beside --search")
@@ -50,8 +50,8 @@ def drift(
 
     if executor not in executors.names():
         raise unknown_name("--executor", executor, executors.names())
-    from search.drift import again as searching
     from search.delivering import from_environment
+    from search.drift import again as searching
     from search.drift import report, telling
     from search.stored import existing
     from simulator.scenario import UPLOAD

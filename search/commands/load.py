@@ -66,7 +66,7 @@ def load(
     requests: Annotated[Path | None, typer.Option("--requests", metavar="OUT.csv", help="Write one row a request.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
-    """Send a workload to a running server, each request at its time."""
+    """Send a workload to a running server. Each request at its time."""
     asked = _read(scenario)
     if num_requests is not None:
         asked = asked.model_copy(update={"workload": asked.workload.model_copy(update={"num_requests": num_requests})})

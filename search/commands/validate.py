@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.commands.options import DEFAULT_DB
 from search.layout import Column, show
 from search.output import check_target, console, print_json
-from search.usage import DEFAULT_DB
 from simulator.errors import InputError, Unmeasured
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
     db: Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored.")] = DEFAULT_DB,
 ) -> None:
-    """Run deployments on a real engine and on the simulator, on identical arrivals."""
+    """Run deployments on a real engine beside the simulator. Both get the same arrivals."""
     shares = _shares(loads)
     if top < 1 or requests < 2:
         raise InputError(

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from search.keys import Db, Json
+from search.commands.options import DEFAULT_DB, Db, Json
+from search.commands.usage import Commands
 from search.output import console, print_json
-from search.usage import DEFAULT_DB, Commands
 from simulator.errors import Infeasible, InputError
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None, help="Add, list, test and remove webhooks.")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.commands.options import DEFAULT_DB, Json
+from search.commands.usage import Commands
 from search.output import check_target, console, print_json, target
-from search.usage import DEFAULT_DB, Commands
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from db.sweep_rows import SweepCaseResult
 
 Db = Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where runs are stored.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id, beginning of the id, or last.", show_default=False)]
 MOST_SHIFT = 2**30
 

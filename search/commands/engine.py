@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from search.commands.usage import Commands
 from search.output import check_target, print_json
-from search.usage import Commands
 from simulator.errors import InputError
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None, help="Serve a model with the scheduler that is simulated.")
@@ -44,6 +44,8 @@ def serve(
         from profiler.engine import serving
     except ModuleNotFoundError as error:
         raise InputError("trimtab engine", f"no {error.name}", "an installation with it: pip install 'trimtab[engine]'") from None
+    from search.assigned import assigned
+
     serving.serve(
         serving.Choice(model_path, random, name, assigned(knobs or []), host, port, steps),
         ready=lambda address, told: print(f"{address} serves {told}", file=sys.stderr, flush=True),
@@ -78,19 +80,3 @@ def check(
     failed = [each.name for each in found if each.state == "failed"]
     if failed:
         raise Infeasible(f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}")
-
-
-def assigned(knobs: list[str]) -> dict[str, Any]:
-    """Returns the knobs that were set, each read as YAML."""
-    import yaml
-
-    found: dict[str, Any] = {}
-    for knob in knobs:
-        name, equals, value = knob.partition("=")
-        if not equals or not name:
-            raise InputError("--set", knob, "KNOB=VALUE")
-        try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError("--set", knob, "KNOB=VALUE with a value in YAML") from None
-    return found

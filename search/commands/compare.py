@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from search import remote
+from search.commands import remote
+from search.commands.options import DEFAULT_DB
 from search.output import console, print_json
-from search.usage import DEFAULT_DB
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def compare(
         str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored: a path or a URL.")
     ] = DEFAULT_DB,
 ) -> None:
-    """Print two studies side by side: what was asked, and what was found."""
+    """Print two studies side by side. What was asked, and what was found."""
     if (client := remote.service()) is not None:
         with client:
             document = client.compare(left, right)

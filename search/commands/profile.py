@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search import hosting, measuring
+from search.commands import profile_host, profile_run
+from search.commands.options import Json
+from search.commands.usage import Commands
 from search.output import print_json
-from search.usage import Commands
 from simulator.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from simulator.imports import Imported
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None, help="Measure, install and check operator times.")
-measuring.register(app)
-hosting.register(app)
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+profile_run.register(app)
+profile_host.register(app)
 NONE = "no profile is installed; `trimtab profile run` measures one, `trimtab profile import` installs one"
 
 

@@ -9,8 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from search.usage import DEFAULT_DB
+from search.commands.options import DEFAULT_DB
 from simulator.errors import MISSING, InputError, unknown_name
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to those of `trimtab`."""
+    app.command()(launch)
 
 
 def launch(
@@ -49,7 +54,7 @@ def launch(
     ] = None,
     db: Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored.")] = DEFAULT_DB,
 ) -> None:
-    """Write the command that serves a trial on an engine, and what to expect of it."""
+    """Write what runs a trial on an engine. It says what to expect, and how sure that is."""
     from db import queries
     from search import launch as launches
     from search import loadtest, stored

@@ -1,4 +1,4 @@
-"""What commands share: the default store, and how wrong options and arguments are told, like every other wrong input."""
+"""How wrong options and arguments are told, like every other wrong input."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import typer
 from typer.core import TyperGroup
 
 from simulator.errors import MISSING, InputError, unknown_name
-
-DEFAULT_DB = "sqlite:///trimtab.db"
 
 
 class Commands(TyperGroup):

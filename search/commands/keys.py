@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.commands.options import DEFAULT_DB, Db, Json
+from search.commands.usage import Commands
 from search.output import console, print_json
-from search.usage import DEFAULT_DB, Commands
 from simulator.errors import InputError
 
 if TYPE_CHECKING:
     from db.rows import KeyRow
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None, help="Make, list and revoke the keys of the service.")
-Db = Annotated[str, typer.Option("--db", metavar="URL", envvar="TRIMTAB_DB", help="Where studies are stored: a path or a URL.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 SPAN = "a number of minutes, hours or days: 30m, 12h, 90d"
 

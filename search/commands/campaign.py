@@ -9,15 +9,15 @@ import typer
 
 from search.campaigning import plan as plans
 from search.campaigning import record as records
+from search.commands.options import Json
+from search.commands.usage import Commands
 from search.output import print_json
-from search.usage import Commands
 from simulator import catalog
 from simulator.errors import Infeasible, InputError, Unmeasured
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None, help="Measure all there is to measure on one device, in parts.")
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The campaign's folder, which outlives the machine.")]
 PlanFile = Annotated[Path, typer.Option("--plan", metavar="FILE.yaml", help="Another plan than that for a lone GPU.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 NOT_BEGUN = "a folder in which `trimtab campaign run` has begun"
 NO_GPU = "torch sees no GPU here; `--device` may name a device of vendor cpu"
 NO_TORCH = "torch is not installed here; `pip install 'trimtab[engine]'` brings it"
