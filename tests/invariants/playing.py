@@ -19,7 +19,7 @@ from simulator.outcome import Outcome, outcome_of
 from simulator.run import Prepared, prepare
 from simulator.spec.deployment import Resolved
 from simulator.traffic import Traffic
-from tests import naive
+from tests import deployed, naive
 from tests.invariants.outcomes import outcome_of_naive
 
 # How steps are decided: by the policy on the records; by counters where they are exact; pure decode skipped as well.
@@ -27,40 +27,12 @@ PLAIN, COUNTERS, LEAPS = "plain", "counters", "leaps"
 MODES = (PLAIN, COUNTERS, LEAPS)
 LONGEST = 512
 LINEAR = ({"source": "linear", "base_s": 5e-3, "per_token_s": 2e-5, "per_kv_token_s": 1e-9},)
-FIELDS: dict[str, Any] = {
-    "model": "meta-llama/Llama-3.1-8B",
-    "engine": "vllm-0.19",
-    "device": "H200-SXM",
-    "dtype": "bfloat16",
-    "tensor_parallel_size": 1,
-    "pipeline_parallel_size": 1,
-    "pp_layer_partition": None,
-    "data_parallel_size": 1,
-    "replicas": 1,
-    "scheduler": "vllm_v1",
-    "scheduler_options": {},
-    "max_num_batched_tokens": 2048,
-    "max_num_seqs": 256,
-    "block_size": 16,
-    "max_model_len": LONGEST,
-    "gpu_memory_utilization": 0.9,
-    "num_gpu_blocks_override": None,
-    "enable_prefix_caching": False,
-    "async_scheduling": False,
-    "scheduling_policy": "fcfs",
-    "long_prefill_token_threshold": 0,
-    "scheduler_reserve_full_isl": True,
-    "cudagraph_mode": "NONE",
-    "router": "round_robin",
-    "api_server_s_per_request": 0.0,
-    "api_server_s_per_prompt_token": 0.0,
-    "detokenize_s_per_token": 0.0,
-}
+FEWER = {"max_model_len": LONGEST, "enable_prefix_caching": False, "async_scheduling": False, "cudagraph_mode": "NONE"}
 
 
 def resolved(**fields: Any) -> Resolved:
     """Returns a deployment that differs from the plain one in the fields given."""
-    return Resolved(**{**FIELDS, **fields})
+    return deployed.resolved(**{**FEWER, **fields})
 
 
 @dataclass(frozen=True, eq=False)

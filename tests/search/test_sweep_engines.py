@@ -13,30 +13,15 @@ from search import validate_one
 from search.cli import main
 from search.sweep import run as running
 from simulator.errors import Unmeasured
+from tests.tiny import DEVICE as FAST
+from tests.tiny import MODEL
 
-DEVICE = {
-    "vendor": "cpu",
-    "architecture": "x86_64",
-    "memory_bytes": 16 << 30,
+DEVICE = FAST | {
     "memory_bandwidth_bytes_per_s": 1e11,
     "peak_flops_per_s": {"float32": 1e12, "bfloat16": 1e12},
     "link": {"pcie_bytes_per_s": 1e10, "gpus_per_node": 1},
-    "sources": {"all": "made for tests"},
 }
-MODEL = {
-    "family": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "vocab_size": 256,
-    "max_position_embeddings": 256,
-    "tie_word_embeddings": False,
-    "torch_dtype": "float32",
-    "sources": {"all": "made for tests"},
-}
+
 SCENARIO: dict[str, Any] = {
     "deployment": {
         "model": "test/little",

@@ -11,30 +11,12 @@ import yaml
 
 from search.cli import main
 from simulator.optime import hoststep
+from tests.tiny import DEVICE
+from tests.tiny import MODEL as TINY
 
-DEVICE = {
-    "vendor": "cpu",
-    "architecture": "x86_64",
-    "memory_bytes": 16 << 30,
-    "memory_bandwidth_bytes_per_s": 1e13,
-    "peak_flops_per_s": {"float32": 1e15, "bfloat16": 1e15},
-    "link": {"pcie_bytes_per_s": 1e13, "gpus_per_node": 2},
-    "sources": {"all": "made for tests"},
-}
-MODEL = {
-    "family": "llama",
-    "hidden_size": 256,
-    "intermediate_size": 768,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 64,
-    "vocab_size": 1024,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": False,
-    "torch_dtype": "float32",
-    "sources": {"all": "made for tests"},
-}
+LARGER = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "head_dim": 64, "vocab_size": 1024}
+MODEL = TINY | LARGER | {"max_position_embeddings": 512}
+
 LIMITS = ["--max-tokens", "128", "--max-seqs", "4", "--max-len", "128"]
 OF = ["--model", "test/little", "--device", "test-cpu", "--dtype", "float32"]
 DEPLOYMENT = {
