@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.axis import Axis
-from dashboard.figures.frontier import staircase
+from dashboard.figures.frontier import name_best, staircase
 from dashboard.figures.theme import LIGHT, blank, scale, ticks, ticks_of_scale
 
 MOST_NAMED = 12
@@ -43,7 +43,7 @@ def figure(frame: pd.DataFrame, look: Look) -> go.Figure:
         _shaded(drawing, shown, look)
     else:
         _named(drawing, shown, look)
-    _best(drawing, front, x, y)
+    name_best(drawing, front, x, y)
     return drawing
 
 
@@ -123,18 +123,3 @@ def _shaded(drawing: go.Figure, shown: pd.DataFrame, look: Look) -> None:
             customdata=part["trial"].tolist(),
             hovertemplate="%{text}<extra></extra>",
         )
-
-
-def _best(drawing: go.Figure, front: pd.DataFrame, x: Axis, y: Axis) -> None:
-    best = front[front["place"] == 1]
-    drawing.add_scatter(
-        x=best[x.name].tolist(),
-        y=best[y.name].tolist(),
-        mode="text",
-        text=["   <b>best</b>"] * len(best),
-        textposition="top right",
-        textfont={"size": 13, "color": LIGHT.ink},
-        showlegend=False,
-        hoverinfo="skip",
-        cliponaxis=False,
-    )

@@ -31,7 +31,7 @@ def figure(frame: pd.DataFrame, x: Axis, y: Axis, palette: Mapping[str, str]) ->
     staircase(drawing, front, x, y)
     _members(drawing, shown, x, y)
     _rings(drawing, shown, x, y)
-    _best(drawing, front, x, y)
+    name_best(drawing, front, x, y)
     return drawing
 
 
@@ -130,7 +130,8 @@ def _rings(drawing: go.Figure, shown: pd.DataFrame, x: Axis, y: Axis) -> None:
         )
 
 
-def _best(drawing: go.Figure, front: pd.DataFrame, x: Axis, y: Axis) -> None:
+def name_best(drawing: go.Figure, front: pd.DataFrame, x: Axis, y: Axis) -> None:
+    """Adds the word beside the first of the frontier."""
     best = front[front["place"] == 1]
     drawing.add_scatter(
         x=best[x.name].tolist(),
