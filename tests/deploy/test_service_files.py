@@ -83,6 +83,9 @@ def test_every_service_of_ours_is_read_only_and_unprivileged() -> None:
     for each in ours.values():
         assert each["read_only"] and each["cap_drop"] == ["ALL"] and each["security_opt"] == ["no-new-privileges:true"]
         assert all(port.startswith("127.0.0.1:") for port in each.get("ports", ()))
+    for name in ("worker", "ray"):
+        variables = ours[name]["environment"]
+        assert variables["RAY_AUTH_MODE"] == "token" and variables["RAY_AUTH_TOKEN"].startswith("${RAY_AUTH_TOKEN:?")
 
 
 @pytest.fixture
