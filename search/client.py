@@ -143,6 +143,10 @@ class Client:
         """Returns the plan of a fleet."""
         return self._post("/plans", request)
 
+    def drift(self, study: str, asked: Mapping[str, Any]) -> Document:
+        """Returns a newer trace beside a study: the document of `trimtab drift --json`."""
+        return self._post(f"/studies/{_in_path(study)}/drift", asked)
+
     def validations(self, study: str | None = None, **filters: Any) -> Document:
         """Returns the validations of a study, or the newest of all, by `engine`, `device`, `limit` and `cursor`."""
         return self._get("/validations", filters) if study is None else self._get(f"/studies/{_in_path(study)}/validations")

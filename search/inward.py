@@ -30,6 +30,7 @@ def check(data: Mapping[str, Any]) -> None:
                 raise InputError(field, value, "a name; a request from outside may hold no path and no URL")
         elif isinstance(value, int) and abs(value) > LARGEST:
             raise InputError(field, value, f"a whole number of at most {LARGEST}")
+    _check_trace(data, "trace")
     _check_trace(data.get("workload"), "workload.trace")
     _check_trace(data.get("demand"), "demand.trace")
     if isinstance(prices := data.get("prices"), str) and prices not in catalog.names("prices"):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.commands import remote
 from search.commands.options import DEFAULT_DB
 from search.output import console, print_json
 from simulator.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    from search.drift.document import Again, Drift
+    from search.drift.report import Subject
 
 
 def register(app: typer.Typer) -> None:
@@ -50,37 +55,17 @@ def drift(
 
     if executor not in executors.names():
         raise unknown_name("--executor", executor, executors.names())
-    from search.delivering import from_environment
-    from search.drift import again as searching
-    from search.drift import report, telling
-    from search.stored import existing
-    from simulator.scenario import UPLOAD
-
-    place = trace if trace.startswith(UPLOAD) else str(Path(trace).expanduser().resolve())
-    asked = report.Asked(place, trial, rate, replicas, seed=seed)
-    if tolerance is not None:
-        asked = replace(asked, tolerance=tolerance)
-    sending = from_environment()
-    with existing(db) as store:
-        about = report.subject(store, study, asked)
-    found = report.drift(about, asked)
-    if again:
-        from search.driver import Stopped
-        from search.progress import Interrupt, Reporter
-
-        request = searching.request_again(
-            about.request, about.workload, found.trace["rate_rps"], name or searching.default_name(about.study)
-        )
-        try:
-            with Interrupt() as stop, Reporter() as progress:
-                now = searching.search_again(request, about.trial, db, executor, progress, stop)
-        except (Stopped, KeyboardInterrupt):
-            print("interrupted: what was searched is kept, and the same command resumes", file=sys.stderr)
-            raise typer.Exit(130) from None
-        found = replace(found, search=now)
-    if not found.standing.stands:
-        with existing(db) as store:
-            telling.tell(store, found, sending)
+    asked = {"trial": trial, "rate_rps": rate, "replicas": replicas, "tolerance": tolerance, "seed": seed}
+    try:
+        if (client := remote.service()) is not None:
+            if again:
+                raise InputError("--search", True, "nothing with --server: submit the study's request with the trace to it")
+            with client:
+                found = _rebuilt(remote.drift(client, study, trace, asked))
+        else:
+            found = _report(study, trace, asked, db, _Again(name, executor) if again else None)
+    except InputError as error:
+        raise _as_typed(error) from None
     if as_json:
         print_json(asdict(found))
     else:
@@ -90,6 +75,66 @@ def drift(
     sys.stdout.flush()
     if not found.standing.stands:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """How the study's request is searched again: under which name, by which executor."""
+
+    name: str | None
+    executor: str
+
+
+def _rebuilt(document: dict[str, Any]) -> Drift:
+    """Returns the report that a service answered with."""
+    from pydantic import TypeAdapter
+
+    from search.drift.document import Drift
+
+    return TypeAdapter(Drift).validate_python(document)
+
+
+def _report(study: str, trace: str, asked: dict[str, Any], db: str, again: _Again | None) -> Drift:
+    """Returns the report, with a new search where one is wanted; webhooks are told where the answer fell."""
+    from search.delivering import from_environment, send_due
+    from search.drift import report, telling
+    from search.stored import existing
+    from simulator.scenario import UPLOAD
+
+    place = trace if trace.startswith(UPLOAD) else str(Path(trace).expanduser().resolve())
+    wanted = report.Asked(place, **{name: value for name, value in asked.items() if value is not None})
+    sending = from_environment()
+    with existing(db) as store:
+        about = report.subject(store, study, wanted)
+    found = report.drift(about, wanted)
+    if again is not None:
+        found = replace(found, search=_searched(about, found, db, again))
+    with existing(db) as store:
+        if telling.tell(store, asdict(found)):
+            send_due(store, sending)
+    return found
+
+
+def _searched(about: Subject, found: Drift, db: str, how: _Again) -> Again:
+    from search.drift import again as searching
+    from search.driver import Stopped
+    from search.progress import Interrupt, Reporter
+
+    name = how.name or searching.default_name(about.study)
+    request = searching.request_again(about.request, about.workload, found.trace["rate_rps"], name)
+    try:
+        with Interrupt() as stop, Reporter() as progress:
+            return searching.search_again(request, about.trial, db, how.executor, progress, stop)
+    except (Stopped, KeyboardInterrupt):
+        print("interrupted: what was searched is kept, and the same command resumes", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _as_typed(error: InputError) -> InputError:
+    """Returns the error under the argument or option that a field of the report is on the command line."""
+    field, space, place = error.field.partition(" ")
+    typed = {"trace": "TRACE", "study": "STUDY", "rate_rps": "--rate", "trial": "--trial"}
+    return InputError(typed.get(field, field) + space + place, error.value, error.allowed)
 
 
 def _check(rate: float | None, replicas: int | None, tolerance: float | None, seed: int) -> None:

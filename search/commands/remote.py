@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _CHOSEN: ContextVar[tuple[str, str | None] | None] = ContextVar("service", default=None)
 # The commands that a service answers too.
-KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "export", "catalog", "compare", "plan"})
+KNOWN = frozenset({"search", "simulate", "capacity", "studies", "frontier", "export", "catalog", "compare", "plan", "drift"})
 
 
 def choose(context: typer.Context, server: str | None, api_key: str | None) -> None:
@@ -112,6 +112,16 @@ def plan(client: Client, file: Path, *, as_json: bool) -> None:
         print_json(document)
     else:
         show_plan(console(), Plan.parse(document))
+
+
+def drift(client: Client, study: str, trace: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the report on a trace, which is taken along where it is a file."""
+    if not trace.startswith(UPLOAD):
+        if not Path(trace).is_file():
+            raise InputError("TRACE", trace, "a readable file")
+        trace = client.upload_trace(Path(trace))
+    given = {name: value for name, value in asked.items() if value is not None}
+    return client.drift(study, {"trace": trace, **given})
 
 
 def simulate(client: Client, file: Path, outputs: Mapping[str, Path | None], *, as_json: bool) -> None:

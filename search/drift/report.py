@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from db import queries
 from db.rows import StudyRow, TrialPoint, TrialRow
-from db.session import Store
+from db.session import Store, open_store
 from search import uploads
 from search.drift.compare import TOLERANCE, compare
 from search.drift.document import Change, Drift
@@ -58,7 +58,7 @@ def subject(store: Store, study: str, asked: Asked) -> Subject:
     request = SearchRequest.parse(row.request, "study")
     if request.workload.users is not None:
         allowed = "a study of an open loop: users who wait for their answers have no rate and no arrivals to compare"
-        raise InputError("STUDY", study, allowed)
+        raise InputError("study.workload.users", request.workload.users, allowed)
     uploads.fetch(store, request.workload)
     try:
         uploads.fetch(store, Workload(trace=asked.trace))
@@ -73,11 +73,11 @@ def _trial(store: Store, study: StudyRow, number: int | None) -> tuple[TrialRow,
     if number is None:
         ranked = queries.frontier(store, study.id)
         if not ranked:
-            raise InputError("STUDY", study.id, f"a study with a winner, or --trial N (this one is {study.state})")
+            raise InputError("trial", None, f"a trial with an answer, since the study has no winner (it is {study.state})")
         return ranked[0].trial, ranked[0]
     trial = queries.trial(store, study.id, number)
     if trial.state != "done":
-        raise InputError("--trial", number, f"a trial with an answer ({trial.reason or trial.state})")
+        raise InputError("trial", number, f"a trial with an answer ({trial.reason or trial.state})")
     return trial, next((each for each in queries.points(store, study.id) if each.trial.id == trial.id), None)
 
 
@@ -86,7 +86,7 @@ def drift(about: Subject, asked: Asked) -> Drift:
     request = about.request
     trace = of_trace(about.workload, asked.trace, asked.rate_rps, asked.seed)
     if trace.rate_rps is None and request.demand is None:
-        raise InputError("--rate", None, "the requests a second of the traffic, since neither the trace nor the study has any")
+        raise InputError("rate_rps", None, "the requests a second of the traffic, since neither the trace nor the study has any")
     _check_classes(request, trace)
     study = of_study(request, trace, asked.seed)
     changes = compare(study, trace, int(about.trial.deployment["block_size"]), asked.seed, asked.tolerance)
@@ -100,6 +100,13 @@ def drift(about: Subject, asked: Asked) -> Drift:
         search=None,
         notes=tuple(_notes(study, trace, changes)),
     )
+
+
+def document(db: str, study: str, asked: Asked) -> dict[str, Any]:
+    """Returns the report on a study of the store at `db` as a document; for a process of its own."""
+    with open_store(db) as store:
+        about = subject(store, study, asked)
+    return asdict(drift(about, asked))
 
 
 def drifted(changes: list[Change]) -> list[str]:

@@ -79,7 +79,7 @@ def _replicas(
     count = own * max(math.ceil(rate / safe), 1)
     whose = "its own traffic" if was_rps is not None else "the trace, since the study states no rate"
     took = f"its capacity of {digits(safe)} req/s takes {count} replica{'s' if count > 1 else ''} for {whose}"
-    return count, [f"the study sized no fleet: {took} ({digits(rate)} req/s); --replicas states another number"]
+    return count, [f"the study sized no fleet: {took} ({digits(rate)} req/s); state how many run where it is another number"]
 
 
 def _limit(request: SearchRequest, prepared: Prepared, workload: Workload, fidelity: Fidelity, seed: int) -> Limit:

@@ -1,37 +1,35 @@
-"""Webhooks are told of a drift: written to the store's outbox, and sent before the command ends."""
+"""What webhooks are told of a drift."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from db import outbox
 from db.session import Store
-from search.delivering import Sending, send_due
-from search.drift.document import Drift
 
 EVENT = "drift"
 
 
-def tell(store: Store, found: Drift, sending: Sending) -> int:
-    """Returns how many webhooks are told that a study's answer no longer stands; sends what is due."""
+def tell(store: Store, document: Mapping[str, Any]) -> int:
+    """Returns how many webhooks are told of a report: none where the study's answer stands."""
+    if document["standing"]["stands"]:
+        return 0
     with store.write() as session:
-        count = outbox.enqueue(session, EVENT, _told(found))
-    send_due(store, sending)
-    return count
+        return outbox.enqueue(session, EVENT, _told(document))
 
 
-def _told(found: Drift) -> dict[str, Any]:
-    stands = found.standing
-    again = found.search
+def _told(document: Mapping[str, Any]) -> dict[str, Any]:
+    study, stands, again = document["study"], document["standing"], document["search"]
     return {
-        "study": found.study["id"],
-        "name": found.study["name"],
-        "trace": found.trace["trace"],
-        "trial": stands.trial,
-        "drifted": list(found.drifted),
-        "sentence": stands.verdict,
-        "replicas": stands.replicas,
-        "needed": {load.name: load.needed for load in stands.loads},
-        "search": None if again is None else {"study": again.study, "name": again.name, "sentence": again.sentence},
-        "path": f"/studies/{found.study['id']}",
+        "study": study["id"],
+        "name": study["name"],
+        "trace": document["trace"]["trace"],
+        "trial": stands["trial"],
+        "drifted": list(document["drifted"]),
+        "sentence": stands["verdict"],
+        "replicas": stands["replicas"],
+        "needed": {load["name"]: load["needed"] for load in stands["loads"]},
+        "search": None if again is None else {name: again[name] for name in ("study", "name", "sentence")},
+        "path": f"/studies/{study['id']}",
     }

@@ -12,7 +12,7 @@ from simulator.errors import InputError
 from simulator.spec.workload import RequestClass, Workload
 from simulator.traffic import Traffic
 
-FIELD = "TRACE"
+FIELD = "trace"
 FEWEST = 100
 # Of a workload that can be drawn without end: enough to be known better than a trace, few enough to take no time.
 LEAST_DRAWN, MOST_DRAWN = 20_000, 200_000
@@ -78,7 +78,7 @@ def of_trace(workload: Workload, trace: str, rate_rps: float | None, seed: int, 
 def with_trace(workload: Workload, trace: str) -> Workload:
     """Returns the study's workload with the trace in the place of its requests: deadlines, users' patience and priorities stay.
 
-    Raises InputError under TRACE where the file cannot be read.
+    Raises InputError under `trace` where the file cannot be read.
     """
     try:
         names = load(trace).class_names

@@ -255,7 +255,7 @@ def test_webhooks_are_told_of_an_answer_that_fell_and_of_no_other(
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["nobody", "same.csv"], "study: 'nobody' is not allowed"),
+        (["nobody", "same.csv"], "STUDY: 'nobody' is not allowed"),
         (["sized", "absent.csv"], "TRACE: "),
         (["sized", "broken.csv"], "TRACE (broken.csv line 2, column num_decode_tokens): 'x' is not allowed"),
         (["sized", "few.csv"], "TRACE: '50 requests' is not allowed; allowed: a trace with 100 or more"),
@@ -263,8 +263,8 @@ def test_webhooks_are_told_of_an_answer_that_fell_and_of_no_other(
         (["sized", "sha256:00"], "TRACE: 'sha256:00' is not allowed"),
         (["drawn", "clockless.csv"], "--rate: None is not allowed"),
         (["classes", "same.csv"], "TRACE (column class): 'all' is not allowed; allowed: classes that the study's SLO bounds: chat"),
-        (["users", "same.csv"], "STUDY: 'users' is not allowed; allowed: a study of an open loop"),
-        (["sized", "same.csv", "--trial", "9"], "trial: 9 is not allowed"),
+        (["users", "same.csv"], "study.workload.users: 20 is not allowed; allowed: a study of an open loop"),
+        (["sized", "same.csv", "--trial", "9"], "--trial: 9 is not allowed"),
         (["sized", "same.csv", "--rate", "-1"], "--rate: -1.0 is not allowed"),
         (["sized", "same.csv", "--rate", "nan"], "--rate: nan is not allowed"),
         (["sized", "same.csv", "--replicas", "0"], "--replicas: 0 is not allowed"),
