@@ -12,14 +12,13 @@ from db.jsontext import check_storable
 from db.rows import EventRow, row_of
 from db.session import Store
 from db.tables import Event, Idempotency, Study
+from db.turns import lock
 
 _OVER = ("done", "infeasible", "cancelled", "failed")
 
 
 def append(store: Store, study_id: str, kind: str, document: dict[str, Any]) -> int:
     """Returns the number of the event, now stored: `progress` or `note`; raises StoreError when the study is gone."""
-    from db.record import lock
-
     check_storable(document, "event")
     with store.write() as session:
         lock(session, study_id)

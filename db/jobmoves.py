@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from db import record
+from db import record, turns
 from db.lease import clock
 from db.rows import FinalState, JobRow, JobState, row_of
 from db.tables import Job, Study
@@ -86,7 +86,7 @@ def open_job(session: Session, study_id: str) -> Job | None:
     waiting = jobs_of(study_id).where(Job.state.in_(("queued", "running"))).with_for_update()
     found = session.scalar(waiting)
     if found is None:
-        record.lock(session, study_id)
+        turns.lock(session, study_id)
         # Another one may have been made before the study was locked.
         found = session.scalar(waiting)
     return found

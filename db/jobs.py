@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db import record
+from db import record, turns
 from db.claims import Beat, Limits, begin, claim, expire, heartbeat, look, take
 from db.jobmoves import again, ended, jobs_of, new_job, open_job, queue
 from db.lease import LeasedStore, LeaseLost, clock, locked
@@ -124,7 +124,7 @@ def resume(store: Store, study_id: str, *, priority: int = 0, key_id: str | None
             if found.cancel_requested_at is not None:
                 raise InputError("study", study_id, "a study that is not just being cancelled")
             return row_of(JobRow, found)
-        study = record.locked(session, study_id)
+        study = turns.locked(session, study_id)
         if study.state in ("done", "infeasible"):
             raise InputError("study", study_id, f"a study that was cancelled or failed; this one is {study.state}")
         _check_quota(session, key_id)
@@ -179,7 +179,7 @@ def request_cancel(store: Store, study_id: str) -> StudyRow:
         if job.state == "queued":
             return row_of(StudyRow, ended(session, job, "cancelled", None))
         job.cancel_requested_at = job.cancel_requested_at or clock(session)
-        return row_of(StudyRow, record.locked(session, study_id))
+        return row_of(StudyRow, turns.locked(session, study_id))
 
 
 def of_study(store: Store, study_id: str) -> JobRow | None:

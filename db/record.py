@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from db import events, outbox
+from db import events, outbox, turns
 from db.jsontext import check_storable
 from db.rows import FinalState, PointResult, StudyRow, TrialResult, TrialRow, row_of, values_of
 from db.session import Store
@@ -52,7 +52,7 @@ def start_study(store: Store, study_id: str, resume: bool = False) -> StudyRow:
     """
     startable = {"queued", "running", "cancelled", "failed"} if resume else {"queued"}
     with store.write() as session:
-        study = locked(session, study_id)
+        study = turns.locked(session, study_id)
         if study.state not in startable:
             raise StoreError(f"study {study_id} cannot be started: it is {study.state}")
         return row_of(StudyRow, moved(session, study_id, "running"))
@@ -61,7 +61,7 @@ def start_study(store: Store, study_id: str, resume: bool = False) -> StudyRow:
 def begin_anew(store: Store, study_id: str, versions: dict[str, Any], kernel_digest: str) -> StudyRow:
     """Returns the study, now of this software and without the trials and points that other software had scored."""
     with store.write() as session:
-        study = locked(session, study_id)
+        study = turns.locked(session, study_id)
         session.execute(delete(Trial).where(Trial.study_id == study_id))
         study.versions, study.kernel_digest = versions, kernel_digest
         events.add(session, study_id, "note", {"sentence": "begun anew: its trials were scored by another version of the software"})
@@ -82,7 +82,7 @@ def upsert_trial(
     _check_trial(result, points)
     now = datetime.now(UTC)
     with store.write() as session:
-        lock(session, study_id)
+        turns.lock(session, study_id)
         trial = session.scalar(select(Trial).where(Trial.study_id == study_id, Trial.key == result.key))
         if trial is None:
             free = _free_number(session, study_id, number)
@@ -103,7 +103,7 @@ def replace_points(store: Store, study_id: str, points: Mapping[str, Sequence[Po
     for key, results in points.items():
         _check_points(results, f"trial {key[:60]}")
     with store.write() as session:
-        lock(session, study_id)
+        turns.lock(session, study_id)
         trials = {trial.key: trial for trial in session.scalars(select(Trial).where(Trial.study_id == study_id))}
         if unknown := sorted(points.keys() - trials.keys()):
             raise StoreError(f"study {study_id} has no trial with the key {unknown[0]}")
@@ -127,7 +127,7 @@ def delete_study(store: Store, study_id: str) -> None:
     with store.write() as session:
         # Jobs before studies, as workers lock them.
         session.execute(select(Job.id).where(Job.study_id == study_id).with_for_update()).all()
-        lock(session, study_id)
+        turns.lock(session, study_id)
         session.execute(delete(Study).where(Study.id == study_id))
 
 
@@ -146,7 +146,7 @@ def created(
 
 def moved(session: Session, study_id: str, state: Literal["queued", "running"]) -> Study:
     """Returns the study, now waiting or running, in the session's transaction; it keeps its first start."""
-    study = locked(session, study_id)
+    study = turns.locked(session, study_id)
     if study.state != state:
         study.state = state
         events.add(session, study_id, "state", {"state": state})
@@ -158,7 +158,7 @@ def moved(session: Session, study_id: str, state: Literal["queued", "running"]) 
 
 def finished(session: Session, study_id: str, state: FinalState, summary: dict[str, Any] | None) -> Study:
     """Returns the study in its final state, in the session's transaction; see `finish_study`."""
-    study = locked(session, study_id)
+    study = turns.locked(session, study_id)
     if study.state in ("queued", "running"):
         study.state = state
         study.finished_at = datetime.now(UTC)
@@ -176,18 +176,6 @@ def _new_id(session: Session) -> str:
         candidate = f"s-{secrets.token_hex(4)}"
         if session.get(Study, candidate) is None:
             return candidate
-
-
-def lock(session: Session, study_id: str) -> None:
-    """Holds off other writers of the study until the transaction ends; raises StoreError when it is gone."""
-    if session.scalar(select(Study.id).where(Study.id == study_id).with_for_update()) is None:
-        raise StoreError(f"study {study_id} is not in the store")
-
-
-def locked(session: Session, study_id: str) -> Study:
-    """Returns the study, held as by `lock`."""
-    lock(session, study_id)
-    return session.get_one(Study, study_id)
 
 
 def _free_number(session: Session, study_id: str, wanted: int | None) -> int:

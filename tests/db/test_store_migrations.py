@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
+from db import draft as drafting
 from db import migrate, queries, record
 from db.session import Store, open_store
 from db.tables import Base
@@ -41,7 +42,7 @@ def test_a_column_that_no_revision_has_is_noticed(store: Store, monkeypatch: pyt
 
 def test_revisions_form_one_line_that_file_names_tell(store: Store) -> None:
     with migrate.migrating(store.engine) as connection:
-        script = ScriptDirectory.from_config(migrate._config(connection))
+        script = ScriptDirectory.from_config(migrate.config(connection))
     line = [revision.revision for revision in script.walk_revisions()]
     assert tuple(reversed(line)) == migrate.revisions()
     assert script.get_heads() == [migrate.revisions()[-1]]
@@ -104,5 +105,5 @@ def test_processes_that_open_one_new_place_at_once_all_succeed(url: str, engine_
 
 def test_a_draft_without_a_difference_writes_nothing() -> None:
     before = sorted(migrate.VERSIONS.iterdir())
-    assert migrate.draft("nothing") is None
+    assert drafting.draft("nothing") is None
     assert sorted(migrate.VERSIONS.iterdir()) == before
