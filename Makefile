@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install search demand test lint types format bench clean
+.PHONY: help install search demand test slow lint types format bench clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,9 +24,13 @@ search: $(STAMP)  ## The main job: the cheapest deployment of Llama-3.1-8B for c
 demand: $(STAMP)  ## 40 requests a second: which deployment, how many, dollars a month
 	$(BIN)/trimtab search examples/chat-8b-40rps.yaml
 
-test: $(STAMP)  ## All tests, on two cores; those that measure times come last, alone
+test: $(STAMP)  ## The tests, on two cores, but for those of `make slow`
 	$(BIN)/trimtab warmup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not alone"
+
+slow: $(STAMP)  ## The tests that take long; those that measure times come last, alone
+	$(BIN)/trimtab warmup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not alone"
 	$(BIN)/python -m pytest -m alone
 
 lint: $(STAMP)  ## Style and import contracts
