@@ -19,3 +19,9 @@ def parallelism(deployment: Mapping[str, Any]) -> str:
     found = [f"TP{deployment['tensor_parallel_size']}"]
     found += [f"{short}{deployment[name]}" for short, name in sizes.items() if deployment.get(name, 1) > 1]
     return " ".join([*found, *(["EP"] if deployment.get("enable_expert_parallel") else [])])
+
+
+def in_short(deployment: Mapping[str, Any]) -> list[str]:
+    """Returns the machines first, then the scheduler and its budget: `1x H100-SXM TP1`, `vllm_v1`, `2048 tok`."""
+    machines = f"{deployment['replicas']}x {deployment['device']} {parallelism(deployment)}"
+    return [machines, str(deployment["scheduler"]), f"{deployment['max_num_batched_tokens']} tok"]

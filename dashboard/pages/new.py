@@ -15,9 +15,10 @@ from dashboard.new_fields import id_of, wrong_id
 from dashboard.new_step import PARTS, answer, broken, edited, elsewhere, in_fold, kept
 from dashboard.parts import aria, section
 from dashboard.request_told import ELSEWHERE, by_field, checked, cores, rents, sentences, size_of, workload_of
+from dashboard.trace_choices import trace_choices
 from dashboard.view import View
 from dashboard.words import usd
-from db import queries, traces
+from db import queries
 from db.session import Store
 from search import inward, service, uploads
 from search.asking import allowed
@@ -27,7 +28,6 @@ from simulator import catalog
 from simulator.errors import InputError, TrimtabError
 
 TITLE, PATH, NAV = "New search", "/new", 2
-TRACES = 100
 BY_FIELD = {id_of(name): name for name in form.FIELDS}
 
 
@@ -98,7 +98,7 @@ def _groups(store: Store, values: form.Values, wrong: Mapping[str, str]) -> list
             "Traffic",
             _fields([new_fields.origin_group(values, wrong), new_fields.rate_field(values, wrong)]),
             _part("preset", values, [new_fields.preset_part(values, wrong)]),
-            _part("trace", values, new_fields.trace_part(values, wrong, trace_options(store))),
+            _part("trace", values, new_fields.trace_part(values, wrong, trace_choices(store))),
             _part("numbers", values, new_fields.length_part(values, wrong), "three"),
             html.Div(id="new-preview", className="preview"),
         ),
@@ -145,14 +145,6 @@ def _beside(document: Mapping[str, Any], text: str, wrong: Mapping[str, str]) ->
         className="beside",
         **aria(label="The request"),
     )
-
-
-def trace_options(store: Store) -> list[dict[str, str]]:
-    """Returns the uploaded traces, newest first, with how many requests are in each."""
-    return [
-        {"label": f"{row.name}: {row.summary['requests']:,} requests", "value": f"sha256:{row.sha256}"}
-        for row in traces.listed(store, TRACES)
-    ]
 
 
 def register(app: Dash, store: Callable[[], Store]) -> None:
@@ -239,7 +231,7 @@ def _told(app: Dash, store: Callable[[], Store]) -> None:
             return no_update, no_update, no_update
         if answer.get("error"):
             return no_update, no_update, answer["error"]
-        return trace_options(store()), answer["trace"], ""
+        return trace_choices(store()), answer["trace"], ""
 
 
 def _sent(app: Dash, store: Callable[[], Store]) -> None:

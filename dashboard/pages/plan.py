@@ -12,8 +12,9 @@ from dashboard import plan_form as form
 from dashboard.background import Background
 from dashboard.parts import aria, section, warning
 from dashboard.plan_shown import shown
+from dashboard.trace_choices import trace_choices
 from dashboard.view import View
-from db import pages, queries, traces
+from db import pages, queries
 from db.session import Store
 from search import uploads
 from search.plan import Plan, PlanRequest, what_if
@@ -25,7 +26,7 @@ from simulator.spec.workload import Workload
 
 TITLE, PATH, NAV = "Plan", "/plan", 4
 POLL_MS = 700
-STUDIES, TRACES = 100, 100
+STUDIES = 100
 LOSSES = {
     "nothing": "nothing",
     "replica": "the loss of a replica",
@@ -71,7 +72,7 @@ def layout(view: View) -> Component:
 def _form(store: Store, values: form.Values) -> list[Component]:
     done = pages.studies(store, STUDIES, None, pages.Wanted(state="done", words=None))
     studies = [{"label": f"{line.study.name} ({line.study.id})", "value": line.study.id} for line in done]
-    kept = [{"label": row.name or row.sha256[:12], "value": f"sha256:{row.sha256}"} for row in traces.listed(store, TRACES)]
+    kept = trace_choices(store)
     daily = [name for name in catalog.names("workloads") if catalog.preset(name).diurnal is not None]
     return [
         section(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from dashboard import frontier_section, knobs_section, trials_section
+from dashboard import drift_section, frontier_section, knobs_section, trials_section
+from dashboard.background import SHARED
 from dashboard.pages import home
 from dashboard.parts import SAID, Content, aria, badge, facts, link, tiles, warning
 from dashboard.report.answer import answer_of
@@ -43,6 +44,7 @@ def layout(view: View) -> Component:
             html.Div(rest(store, found), id="study-rest"),
             knobs_section.section_of(study),
             trials_section.section_of(study),
+            drift_section.section_of(store),
         ]
     )
 
@@ -117,6 +119,7 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
     frontier_section.register(app, store)
     knobs_section.register(app, store)
     trials_section.register(app, store)
+    drift_section.register(app, store, SHARED)
 
     @app.callback(
         Output("study-head", "children"),

@@ -13,7 +13,7 @@ from search.check import check
 from search.drift.document import Again
 from search.progress import Progress
 from search.request import SearchRequest
-from search.table import deployment_parts
+from simulator import label
 from simulator.cli import digits
 from simulator.errors import Infeasible
 from simulator.spec.workload import Workload
@@ -80,7 +80,7 @@ def _better(objective: str, before: float | None, now: float | None) -> float | 
 
 def _sentence(objective: str, winner: TrialPoint, chosen: TrialRow, before: float | None, *, tied: bool) -> str:
     value = winner.point.objectives[objective]
-    told = f"{' '.join(deployment_parts(winner.trial.deployment))} with {objective} {digits(value)}"
+    told = f"{' '.join(label.in_short(winner.trial.deployment))} with {objective} {digits(value)}"
     if winner.trial.key == chosen.key:
         return f"the same deployment wins: {told}"
     if before is None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from fastapi.testclient import TestClient
@@ -17,18 +16,11 @@ from db.session import Store, open_store
 from db.webhooks import add, deliveries
 from search.cli import main
 from tests.api.asking import REQUEST, Service
+from tests.api.newer import write
+
+pytestmark = pytest.mark.slow
 
 ABSENT = "sha256:" + "0" * 64
-
-
-def write(path: Path, rate_rps: float, count: int = 2_000) -> Path:
-    """Returns the path of a new trace of the request's own lengths."""
-    rng = np.random.default_rng(1)
-    arrivals = np.cumsum(rng.exponential(1 / rate_rps, count)).round(6)
-    rows = zip(arrivals, rng.integers(100, 301, count), rng.integers(10, 31, count), strict=True)
-    lines = ["arrived_at,num_prefill_tokens,num_decode_tokens", *(",".join(map(str, row)) for row in rows)]
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 @pytest.fixture(scope="module")

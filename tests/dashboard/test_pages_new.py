@@ -110,7 +110,7 @@ def test_what_is_wrong_is_told_at_its_field_and_nothing_is_sent(service: Service
     page = visit(f"{service.url}/new", "#new-size:has-text('72 deployments')")
     page.fill("#new-slo-itl", "-1")
     page.wait_for_selector("#new-slo-itl-wrong:has-text('a positive number of seconds')")
-    assert page.is_disabled("#new-submit")
+    page.wait_for_selector("#new-submit:disabled")
     text = page.input_value("#new-yaml")
     page.fill("#new-yaml", text.replace("itl_p99_s: -1", "itl_p99_s: 0.2").replace("max_num_seqs: 256", "max_num_seqs: many"))
     page.wait_for_selector("#new-knob-max_num_seqs-wrong:has-text('many')")
