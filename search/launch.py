@@ -28,11 +28,12 @@ from simulator.spec.deployment import Resolved
 
 SHOWN_S = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 SHOWN_STATISTICS = ("mean", "p50", "p99")
+PORT = 8000
 _INDENT = "  "
 IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}", re.IGNORECASE)
 
 
-def script(store: Store, study: str, number: int, engine: str, model: str | None = None, port: int = 8000) -> str:
+def script(store: Store, study: str, number: int, engine: str, model: str | None = None, port: int = PORT) -> str:
     """Returns a shell script that serves one replica of a trial's deployment on an engine, from the weights `model`.
 
     Raises InputError for a study, trial or engine that is not there and for a knob that the engine cannot be told, Infeasible
@@ -40,25 +41,36 @@ def script(store: Store, study: str, number: int, engine: str, model: str | None
     """
     row, trial, points, deployment = trial_of(store, study, number)
     command = _command(deployment, engine, model, port, "127.0.0.1")
-    head = [f"trimtab launch {row.id} {number} --engine {engine}", "", *told(row, trial, points, deployment)]
+    asked = " ".join((f"trimtab launch {row.id} {number} --engine {engine}", *_given(model, port)))
+    head = [asked, "", *told(row, trial, points, deployment)]
     comments = "\n".join(f"# {in_a_comment(line)}".rstrip() for line in head)
     return f"#!/bin/sh\n{comments}\nset -eu\nexec {_typed(command)}\n"
 
 
 @dataclass(frozen=True)
 class On:
-    """Where replicas run: the platform, the image that has the engine, labels of nodes, replicas by hour of the week, and the
-    number of the trial whose replicas read the prompts, where the trial's own are only to generate.
+    """Where replicas run: the platform, the image that has the engine, labels of nodes, replicas by hour of the week with the
+    time that one takes to start, and the number of the trial whose replicas read the prompts, where the trial's own are only
+    to generate.
     """
 
     platform: str
     image: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     replicas_by_hour: tuple[int, ...] | None = None
+    start_up_s: float = 0.0
     prefill: int | None = None
 
 
-def manifest(store: Store, study: str, number: int, engine: str, on: On, model: str | None = None, port: int = 8000) -> str:
+class _InFull(yaml.SafeDumper):
+    """Writes what occurs twice twice: people edit these files, and an anchor would change both places."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Returns True: nothing is an alias."""
+        return True
+
+
+def manifest(store: Store, study: str, number: int, engine: str, on: On, model: str | None = None, port: int = PORT) -> str:
     """Returns the YAML that serves a trial's deployment on a platform, all of its replicas, with what to expect in its head.
 
     Raises as `script` does, and InputError for what the platform cannot be told.
@@ -67,22 +79,50 @@ def manifest(store: Store, study: str, number: int, engine: str, on: On, model: 
     row, trial, points, deployment = trial_of(store, study, number)
     image = _image(renderer, on, engine)
     command = _command(deployment, engine, model, port, "0.0.0.0")
-    said = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", "", *told(row, trial, points, deployment)]
+    asked = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", *_given(model, port), *_placed_as(on)]
+    said = [" ".join(asked), "", *told(row, trial, points, deployment)]
     wanted = {ALL: (command, max(on.replicas_by_hour) if on.replicas_by_hour is not None else deployment.replicas)}
+    if on.replicas_by_hour is not None:
+        said += ["", _by_the_plan(on.replicas_by_hour, deployment.replicas, on.start_up_s)]
     pool = None
     if on.prefill is not None:
         _, other, _, reader = trial_of(store, study, on.prefill)
         pool = Pool(reader, _command(reader, engine, model, port, "0.0.0.0"))
-        said[0] += f" --prefill {on.prefill}"
         said += ["", *_apart(other, reader)]
         wanted = {DECODE: wanted[ALL], PREFILL: (pool.command, reader.replicas)}
-    placed = Placed(f"trimtab-{row.id}-{number}", command, port, image, on.node_selector, on.replicas_by_hour, pool)
+    name, clock = f"trimtab-{row.id}-{number}", (on.replicas_by_hour, on.start_up_s)
+    placed = Placed(name, command, port, image, on.node_selector, *clock, pool, _folder(model, on.image))
     documents = renderer.documents(deployment, placed)
     comments = "\n".join(f"# {in_a_comment(line)}".rstrip() for line in said)
-    text = f"{comments}\n{yaml.safe_dump_all(documents, sort_keys=False, width=120)}"
+    text = f"{comments}\n{yaml.dump_all(documents, Dumper=_InFull, sort_keys=False, width=120)}"
     if (read := renderer.parse(list(yaml.safe_load_all(text)))) != wanted:
         raise InputError("replicas", wanted, f"what the document of {on.platform} reads back as, {read}")
     return text
+
+
+def _given(model: str | None, port: int) -> Iterator[str]:
+    """Yields the options that a command was written with, where they are not the defaults."""
+    if model is not None:
+        yield f"--model {shlex.quote(model)}"
+    if port != PORT:
+        yield f"--port {port}"
+
+
+def _placed_as(on: On) -> Iterator[str]:
+    if on.image is not None:
+        yield f"--image {on.image}"
+    if on.replicas_by_hour is not None:
+        yield "--plan PLAN.json"
+    yield from (f"--node-selector {name}={value}" for name, value in on.node_selector.items())
+    if on.prefill is not None:
+        yield f"--prefill {on.prefill}"
+
+
+def _folder(model: str | None, image: str | None) -> str | None:
+    """Returns the node's folder of weights, None for a name or a folder in the image; raises InputError for a relative path."""
+    if model is not None and model.startswith((".", "~")):
+        raise InputError("--model", model, "a whole path or a name on Hugging Face")
+    return model if model is not None and model.startswith("/") and image is None else None
 
 
 def _image(renderer: Platform, on: On, engine: str) -> str:
@@ -131,6 +171,17 @@ def _apart(trial: TrialRow, deployment: Resolved) -> Iterator[str]:
     gpus = f"{deployment.gpus_per_replica} {deployment.device} ({label.parallelism(trial.deployment)})"
     yield f"prompts are read by trial {trial.number}: {deployment.replicas} of it, each on {gpus}"
     yield "the figures above are of replicas that do both; handing KV from one pool to another was not simulated"
+
+
+def _by_the_plan(hours: Sequence[int], scored: int, start_up_s: float) -> str:
+    """Returns what is to be said of replicas that a plan decides."""
+    low, high = min(hours), max(hours)
+    many = (
+        f"{low} replicas at every hour"
+        if low == high
+        else f"{low} to {high} replicas, by the hour of the week in UTC, started {start_up_s:g} s before"
+    )
+    return f"the plan has {many}; the figures above are of the {scored} that the study scored"
 
 
 def platforms() -> tuple[str, ...]:

@@ -110,3 +110,9 @@ def how_lines(study: StudyRow) -> Iterator[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def trials_line(study: StudyRow, points: Sequence[TrialPoint]) -> str:
+    """Returns which trials the rows are of, in their order: a rank is not the number that other commands take."""
+    numbers = ", ".join(str(found.trial.number) for found in points)
+    return f"the rows, from the first, are trials {numbers} (as in: trimtab launch {study.id} TRIAL)"

@@ -75,10 +75,12 @@ def show_study(
     ranked = best_of_each(points, first)
     if points:
         say("")
-        show(console, columns(study, points if every else ranked, trials))
+        rows = points if every else ranked
+        show(console, columns(study, rows, trials))
         say("")
         if not every:
             say(_how_many(study, ranked, points))
+        say(sentences.trials_line(study, rows))
         slo = study.request["slo"]
         say(sentences.rent_line(ranked[0].trial))
         say(sentences.binding_line(ranked[0], slo))
@@ -155,11 +157,9 @@ def _set(deployment: Mapping[str, Any], name: str) -> Any:
 
 def deployment_parts(deployment: Mapping[str, Any], knobs: Sequence[str] = ()) -> list[str]:
     """Returns a deployment in parts, the machines first and then each setting: `1x H100-SXM TP1`, `vllm_v1`, `2048 tok`."""
-    machines = f"{deployment['replicas']}x {deployment['device']} {label.parallelism(deployment)}"
-    settings = [str(deployment["scheduler"]), f"{deployment['max_num_batched_tokens']} tok"]
     # An option is told of the schedulers that have it alone.
     told = [name for name in knobs if "." not in name or _set(deployment, name) is not None]
-    return [machines, *settings, *(_knob(name, _set(deployment, name)) for name in told)]
+    return [*label.in_short(deployment), *(_knob(name, _set(deployment, name)) for name in told)]
 
 
 def _knob(name: str, value: object) -> str:

@@ -1,4 +1,6 @@
-"""SGLang 0.5: `python3 -m sglang.launch_server`. Names as in its page "Server Arguments" and python/sglang/srt/server_args.py."""
+"""SGLang 0.5: `python3 -m sglang.launch_server`. Names as in its page "Server Arguments" and python/sglang/srt/server_args.py
+of 0.5.10.post1.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ ONLINE = ("fp8",)
 HEAD = ("python3", "-m", "sglang.launch_server")
 # Lower values go first, as in the simulator, and nobody who runs makes room for who waits.
 BY_PRIORITY = ("--enable-priority-scheduling", "--schedule-low-priority-values-first")
+# By default SGLang also captures prompts in pieces, which is not what is simulated.
+NO_PIECES = "--disable-piecewise-cuda-graph"
 NO_PREEMPTION = ("--priority-scheduling-preemption-threshold", str(2**31 - 1))
 
 KNOBS: Mapping[str, Knob] = {
@@ -94,6 +98,7 @@ def _special(deployment: Resolved) -> tuple[str, ...]:
         *(() if blocks is None else ("--max-total-tokens", str(blocks * deployment.block_size))),
         *(() if loaded is None else ("--quantization", loaded)),
         *(("--disable-cuda-graph",) if deployment.cudagraph_mode == "NONE" else ()),
+        NO_PIECES,
         *("--schedule-policy", "fcfs"),
         *((*BY_PRIORITY, *NO_PREEMPTION) if deployment.scheduling_policy == "priority" else ()),
         *(
@@ -120,7 +125,7 @@ def _specially_stated(line: Line, block_size: int) -> dict[str, Any]:
         "pp_layer_partition": None,
         "enable_expert_parallel": Value("--ep-size", int).stated(line) != (1,),
         "num_gpu_blocks_override": tokens[0] // block_size if tokens else None,
-        "cudagraph_mode": "NONE" if "--disable-cuda-graph" in line.flags else "FULL_DECODE_ONLY",
+        "cudagraph_mode": _graphs(line),
         "scheduling_policy": "priority" if BY_PRIORITY[0] in line.flags else "fcfs",
         "scheduler_options": stated(OPTIONS, line),
     }
@@ -129,3 +134,10 @@ def _specially_stated(line: Line, block_size: int) -> dict[str, Any]:
     for method in line.flags.get("--quantization", ()):
         found["quantization"] = method
     return found
+
+
+def _graphs(line: Line) -> str:
+    pieces = NO_PIECES not in line.flags
+    if "--disable-cuda-graph" in line.flags:
+        return "PIECEWISE" if pieces else "NONE"
+    return "FULL_AND_PIECEWISE" if pieces else "FULL_DECODE_ONLY"

@@ -38,7 +38,6 @@ KNOBS: Mapping[str, Knob] = {
     "max_num_batched_tokens": Value("--max_num_tokens", int),
     "max_num_seqs": Value("--max_batch_size", int),
     "max_model_len": Value("--max_seq_len", int),
-    "gpu_memory_utilization": Value("--kv_cache_free_gpu_memory_fraction", float),
 }
 
 
@@ -72,11 +71,16 @@ def _options(deployment: Resolved) -> dict[str, Any]:
         raise InputError("cudagraph_mode", deployment.cudagraph_mode, "FULL_DECODE_ONLY, NONE")
     if deployment.kv_cache_dtype not in ("auto", "fp8"):
         raise InputError("kv_cache_dtype", deployment.kv_cache_dtype, "auto, fp8")
+    # https://github.com/NVIDIA/TensorRT-LLM/blob/main/docs/source/features/kvcache.md
+    if deployment.block_size < 2 or deployment.block_size.bit_count() != 1:
+        raise InputError("block_size", deployment.block_size, "a power of 2 above 1 with TensorRT-LLM")
     blocks = deployment.num_gpu_blocks_override
     cache = {
         "dtype": deployment.kv_cache_dtype,
         "tokens_per_block": deployment.block_size,
         "enable_block_reuse": deployment.enable_prefix_caching,
+        # Not by its flag: a group in the file can take the place of what flags say of the group.
+        "free_gpu_memory_fraction": deployment.gpu_memory_utilization,
         **({} if blocks is None else {"max_tokens": blocks * deployment.block_size}),
     }
     graphs = {"enable_padding": True, "max_batch_size": LARGEST_GRAPH} if deployment.cudagraph_mode != "NONE" else None
@@ -107,6 +111,7 @@ def _stated_options(line: Line, options: Mapping[str, Any]) -> dict[str, Any]:
         "kv_cache_dtype": cache["dtype"],
         "block_size": cache["tokens_per_block"],
         "enable_prefix_caching": cache["enable_block_reuse"],
+        "gpu_memory_utilization": cache["free_gpu_memory_fraction"],
         "num_gpu_blocks_override": None if tokens is None else tokens // cache["tokens_per_block"],
         "cudagraph_mode": "NONE" if options["cuda_graph_config"] is None else "FULL_DECODE_ONLY",
         "async_scheduling": not options["disable_overlap_scheduler"],

@@ -33,8 +33,9 @@ class Pool:
 @dataclass(frozen=True)
 class Placed:
     """What is to be placed: the name, the command of one replica and its port, the image that has the engine, labels of nodes,
-    replicas by hour of the week (168, from Monday 00:00 UTC) where they follow the clock, and who reads the prompts where
-    that is not done by the replicas themselves.
+    replicas by hour of the week (168, from Monday 00:00 UTC) where they follow the clock and how long before an hour they are
+    to be started, who reads the prompts where that is not done by the replicas themselves, and the folder with the weights
+    where they are not fetched.
     """
 
     name: str
@@ -43,7 +44,9 @@ class Placed:
     image: str
     node_selector: Mapping[str, str] = field(default_factory=dict)
     replicas_by_hour: tuple[int, ...] | None = None
+    start_up_s: float = 0.0
     prefill: Pool | None = None
+    weights: str | None = None
 
 
 # By what its replicas do (ALL, or DECODE and PREFILL): the command of a replica, and how many there are, at most.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from deploy.platforms import Placed
 from simulator import catalog
@@ -14,6 +15,10 @@ from simulator.spec.deployment import Resolved
 BLIND = ("round_robin", "random")
 # Tags of an engine's own images are its versions (https://hub.docker.com/r/vllm/vllm-openai); others are the caller's to name.
 OWN_IMAGES = {"vllm": "vllm/vllm-openai:v0.19.0"}
+
+# Weights of gated models are fetched with this, from the Secret that Dynamo's guides make; without it a pod starts all the same.
+HF_TOKEN = "HF_TOKEN"
+TOKEN_SECRET = "hf-token-secret"
 
 # The label by which NVIDIA's GPU feature discovery names a node's GPU, as nodes of these kinds have it in published manifests.
 PRODUCT = "nvidia.com/gpu.product"
@@ -30,6 +35,10 @@ PRODUCTS = {
     "L4": "NVIDIA-L4",
     "L40S": "NVIDIA-L40S",
 }
+# Nodes with GPUs are often tainted so, that nothing else runs there.
+GPU = "nvidia.com/gpu"
+TOLERATIONS = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+WEIGHTS = "weights"
 
 
 def node_selector(deployment: Resolved, placed: Placed) -> dict[str, dict[str, str]]:
@@ -40,13 +49,28 @@ def node_selector(deployment: Resolved, placed: Placed) -> dict[str, dict[str, s
     return {"nodeSelector": labels} if labels else {}
 
 
-def check_placed(deployment: Resolved, platform: str, routers: Collection[str] = BLIND) -> None:
-    """Raises InputError for a replica that no single machine of its kind holds, and for a router that the platform is not."""
+def weights_volume(placed: Placed) -> list[dict[str, Any]]:
+    """Returns a pod's volume with the folder of weights that its node has; none where they are fetched."""
+    if placed.weights is None:
+        return []
+    return [{"name": WEIGHTS, "hostPath": {"path": placed.weights, "type": "Directory"}}]
+
+
+def weights_mount(placed: Placed) -> list[dict[str, Any]]:
+    """Returns where a container has that volume: at the node's own path."""
+    return [] if placed.weights is None else [{"name": WEIGHTS, "mountPath": placed.weights, "readOnly": True}]
+
+
+def check_placed(deployment: Resolved, platform: str, routers: Collection[str] = BLIND, replicas: int | None = None) -> None:
+    """Raises InputError for a replica that no single machine of its kind holds, and for a router that the platform is not.
+
+    `replicas` is how many there are at most, if not as many as the deployment says.
+    """
     most = catalog.device(deployment.device).link.gpus_per_node
     if deployment.gpus_per_replica > most:
         allowed = f"at most {most} on {platform}, which starts a replica on one machine of {deployment.device}"
         raise InputError("gpus_per_replica", deployment.gpus_per_replica, allowed)
-    if deployment.replicas > 1 and deployment.router not in routers:
+    if (replicas or deployment.replicas) > 1 and deployment.router not in routers:
         raise InputError("router", deployment.router, f"{', '.join(routers)} with several replicas on {platform}")
 
 
@@ -83,6 +107,17 @@ def split(command: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
 def joined(environment: dict[str, str], command: Sequence[str]) -> tuple[str, ...]:
     """Returns a command with its variables in front, as `split` takes it."""
     return (*(("env", *(f"{name}={value}" for name, value in environment.items())) if environment else ()), *command)
+
+
+def pod_env(environment: Mapping[str, str], *more: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns a pod's list of variables: those of a command, the token that weights of gated models are fetched with, and more."""
+    token = {"name": HF_TOKEN, "valueFrom": {"secretKeyRef": {"name": TOKEN_SECRET, "key": HF_TOKEN, "optional": True}}}
+    return [*({"name": name, "value": value} for name, value in environment.items()), token, *map(dict, more)]
+
+
+def own_env(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns those of a pod's variables that are the command's own."""
+    return {each["name"]: each["value"] for each in variables if "value" in each}
 
 
 def without(command: Sequence[str], *flags: str) -> tuple[str, ...]:

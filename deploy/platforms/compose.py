@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.launch import names as engine_names
 from deploy.platforms import ALL, Placed, Running
-from deploy.platforms._common import OWN_IMAGES, check_placed, joined, refuse, split
+from deploy.platforms._common import HF_TOKEN, OWN_IMAGES, check_placed, joined, refuse, split
 from deploy.platforms.kubernetes import STARTUP_S
 from simulator import catalog
 from simulator.errors import InputError
@@ -58,7 +58,8 @@ def parse(found: Sequence[Mapping[str, Any]]) -> Running:
 
 
 def _command(service: Mapping[str, Any]) -> tuple[str, ...]:
-    return joined(service.get("environment", {}), [part.replace("$$", "$") for part in service["entrypoint"]])
+    own = {name: value for name, value in service["environment"].items() if value is not None}
+    return joined(own, [part.replace("$$", "$") for part in service["entrypoint"]])
 
 
 def _engine(deployment: Resolved, placed: Placed, place: int) -> dict[str, Any]:
@@ -70,12 +71,21 @@ def _engine(deployment: Resolved, placed: Placed, place: int) -> dict[str, Any]:
         "image": placed.image,
         # A dollar would be a variable of Compose's.
         "entrypoint": [part.replace("$", "$$") for part in command],
-        **({"environment": environment} if environment else {}),
+        # Passed on from the shell, where it is set.
+        "environment": {**environment, HF_TOKEN: None},
+        **_weights(placed),
         "ipc": "host",
         "deploy": {"resources": {"reservations": {"devices": [{"driver": "nvidia", "device_ids": ids, "capabilities": ["gpu"]}]}}},
         "healthcheck": {"test": ["CMD", "python3", "-c", check], "interval": "10s", "start_period": f"{STARTUP_S}s"},
         "restart": "unless-stopped",
     }
+
+
+def _weights(placed: Placed) -> dict[str, Any]:
+    if placed.weights is None:
+        return {}
+    path = placed.weights.replace("$", "$$")
+    return {"volumes": [{"type": "bind", "source": path, "target": path, "read_only": True}]}
 
 
 def _nginx(names: Sequence[str], port: int, router: str) -> str:

@@ -11,7 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.platforms import ALL, DECODE, PREFILL, Placed, Running
-from deploy.platforms._common import check_handed_over, check_placed, joined, node_selector, refuse, split, value_of, without
+from deploy.platforms._common import (
+    TOLERATIONS,
+    check_handed_over,
+    check_placed,
+    joined,
+    node_selector,
+    own_env,
+    pod_env,
+    refuse,
+    split,
+    value_of,
+    weights_mount,
+    weights_volume,
+    without,
+)
 from simulator.errors import InputError
 from simulator.spec.deployment import Resolved
 
@@ -56,9 +70,8 @@ def parse(found: Sequence[Mapping[str, Any]]) -> Running:
     running: Running = {}
     for role in (ALL, DECODE, PREFILL):
         if (worker := services.get(_named(role))) is not None:
-            environment = {each["name"]: each["value"] for each in worker.get("envs", ())}
             own = _own(worker["extraPodSpec"]["mainContainer"]["args"], value_of(front, "--http-port"))
-            running[role] = (joined(environment, own), int(worker["replicas"]))
+            running[role] = (joined(own_env(worker["envs"]), own), int(worker["replicas"]))
     return running
 
 
@@ -72,19 +85,31 @@ def _frontend(deployment: Resolved, placed: Placed) -> dict[str, Any]:
     if deployment.replicas > 1:
         args += ["--router-mode", ROUTERS[deployment.router]]
     container = {"image": placed.image, "command": ["python3"], "args": args}
-    return {"componentType": "frontend", "replicas": 1, "extraPodSpec": {"mainContainer": container}}
+    # It reads the model's tokenizer, from a folder only where that is.
+    pod = _pod(container, placed) | (node_selector(deployment, placed) if placed.weights else {})
+    return {"componentType": "frontend", "replicas": 1, "envs": pod_env({}), "extraPodSpec": pod}
+
+
+def _pod(container: dict[str, Any], placed: Placed) -> dict[str, Any]:
+    if placed.weights is None:
+        return {"mainContainer": container}
+    return {
+        "mainContainer": {**container, "volumeMounts": weights_mount(placed)},
+        "volumes": weights_volume(placed),
+        "tolerations": TOLERATIONS,
+    }
 
 
 def _worker(role: str, deployment: Resolved, command: Sequence[str], placed: Placed) -> dict[str, Any]:
     environment, own = split(command)
     container = {"image": placed.image, "command": ["python3"], "args": list(_dynamo(own, role))}
-    pod: dict[str, Any] = {"mainContainer": container, **node_selector(deployment, placed)}
+    pod = _pod(container, placed) | {"tolerations": TOLERATIONS} | node_selector(deployment, placed)
     return {
         "componentType": "worker",
         **({} if role == ALL else {"subComponentType": role}),
         "replicas": deployment.replicas,
         "resources": {"limits": {"gpu": str(deployment.gpus_per_replica)}},
-        **({"envs": [{"name": name, "value": value} for name, value in environment.items()]} if environment else {}),
+        "envs": pod_env(environment),
         "extraPodSpec": pod,
     }
 

@@ -7,22 +7,27 @@ Service of Kubernetes shares the requests; with prefill apart an InferencePool o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.platforms import ALL, DECODE, PREFILL, Placed, Running
 from deploy.platforms._common import (
+    GPU,
     OWN_IMAGES,
+    TOLERATIONS,
     check_handed_over,
     check_placed,
     joined,
     node_selector,
+    own_env,
+    pod_env,
     refuse,
     split,
     value_of,
     without,
 )
-from deploy.platforms.kubernetes import GPU, PERIOD_S, STARTUP_S
+from deploy.platforms.kubernetes import PERIOD_S, STARTUP_S
 from simulator.errors import InputError
 from simulator.spec.deployment import Resolved
 
@@ -32,6 +37,8 @@ IMAGES = OWN_IMAGES
 # The sidecar of a decoding pod listens on the pod's port, and its engine behind it.
 BEHIND_SIDECAR = "8200"
 TRANSFER = ("--kv-transfer-config", json.dumps({"kv_connector": "NixlConnector", "kv_role": "kv_both"}))
+# A folder, where a model's name is `owner/name`.
+PATH = re.compile(r"[/.~]")
 SIDE_CHANNEL = "VLLM_NIXL_SIDE_CHANNEL_HOST"
 
 
@@ -44,11 +51,19 @@ def documents(deployment: Resolved, placed: Placed) -> list[dict[str, Any]]:
         check_placed(placed.prefill.deployment, "llm_d")
         check_handed_over(deployment, placed.prefill.deployment)
     _, command = split(placed.command)
+    if PATH.match(command[2]):
+        raise InputError("--model", command[2], "a name on Hugging Face with llm_d, whose chart fetches it from there")
     port, labels = int(value_of(command, "--port")), {"llm-d.ai/inferenceServing": "true", "llm-d.ai/model": placed.name}
     values: dict[str, Any] = {
         "fullnameOverride": placed.name,
         "multinode": False,
-        "modelArtifacts": {"name": value_of(command, "--served-model-name"), "uri": f"hf://{command[2]}", "labels": labels},
+        "modelArtifacts": {
+            "name": value_of(command, "--served-model-name"),
+            "uri": f"hf://{command[2]}",
+            # No limit: the chart's own of 5 MiB has a pod evicted as soon as it fetches weights.
+            "size": "0",
+            "labels": labels,
+        },
         "routing": {"servicePort": port, "proxy": {"enabled": apart, "targetPort": int(BEHIND_SIDECAR)}},
         DECODE: _pool(DECODE if apart else ALL, deployment, placed.command, placed),
     }
@@ -67,10 +82,9 @@ def parse(found: Sequence[Mapping[str, Any]]) -> Running:
     running: Running = {}
     for role, key in ((DECODE, DECODE), (PREFILL, PREFILL)) if apart else ((ALL, DECODE),):
         [container] = values[key]["containers"]
-        environment = {each["name"]: each["value"] for each in container.get("env", ()) if "value" in each}
         command = without((*container["command"], *container["args"]), TRANSFER[0])
         own = _with_port(command, str(values["routing"]["servicePort"]))
-        running[role] = (joined(environment, own), int(values[key]["replicas"]))
+        running[role] = (joined(own_env(container["env"]), own), int(values[key]["replicas"]))
     return running
 
 
@@ -82,17 +96,15 @@ def _pool(role: str, deployment: Resolved, command: Sequence[str], placed: Place
         own = _with_port(own, BEHIND_SIDECAR)
     port = int(value_of(own, "--port"))
     probe = {"httpGet": {"path": "/health", "port": port}, "periodSeconds": PERIOD_S, "timeoutSeconds": 5}
-    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in environment.items()]
-    if role != ALL:
-        # KV is fetched from this address.
-        env.append({"name": SIDE_CHANNEL, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
+    # KV is fetched from this address.
+    address = {"name": SIDE_CHANNEL, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     container: dict[str, Any] = {
         "name": "vllm",
         "image": placed.image,
         "modelCommand": "custom",
         "command": list(own[:2]),
         "args": [*own[2:], *(() if role == ALL else TRANSFER)],
-        **({"env": env} if env else {}),
+        "env": pod_env(environment, *(() if role == ALL else (address,))),
         "ports": [{"containerPort": port, "name": "http"}],
         "resources": {kind: {GPU: str(deployment.gpus_per_replica)} for kind in ("limits", "requests")},
         "mountModelVolume": True,
@@ -108,6 +120,7 @@ def _pool(role: str, deployment: Resolved, command: Sequence[str], placed: Place
         "replicas": deployment.replicas,
         **node_selector(deployment, placed),
         "parallelism": {"tensor": deployment.tensor_parallel_size, "data": deployment.data_parallel_size, "workers": 1},
+        "extraConfig": {"tolerations": TOLERATIONS},
         "containers": [container],
         "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}],
     }

@@ -21,12 +21,23 @@ IMAGES = None
 # Serve sends a request to the less loaded of two replicas.
 ROUTERS = ("power_of_two",)
 BUILDER = "ray.serve.llm:build_openai_app"
+# What Ray calls the GPU that it finds on a node (ray/util/accelerators/accelerators.py); it does not tell an A100's memory.
+TYPES = {
+    "A100-40G-SXM": "A100",
+    "A100-80G-PCIe": "A100",
+    "A100-80G-SXM": "A100",
+    "B200-SXM": "B200",
+    "H100-SXM": "H100",
+    "H200-SXM": "H200",
+    "L4": "L4",
+    "L40S": "L40S",
+}
 SERVER_FLAGS = ("--served-model-name", "--host", "--port")
 
 
 def documents(deployment: Resolved, placed: Placed) -> list[dict[str, Any]]:
     """Returns the one Serve config."""
-    where = "which places replicas by the GPUs that they ask for"
+    where = "which places replicas by the number and type of the GPUs that they ask for"
     refuse(placed, "ray_serve", plan="whose scaling follows load, not the clock", node_selector=where, prefill="as rendered here")
     check_placed(deployment, "ray_serve", ROUTERS)
     if deployment.data_parallel_size > 1:
@@ -37,6 +48,7 @@ def documents(deployment: Resolved, placed: Placed) -> list[dict[str, Any]]:
     served = value_of(command, "--served-model-name")
     config: dict[str, Any] = {
         "model_loading_config": {"model_id": served, "model_source": command[2]},
+        **({"accelerator_type": TYPES[deployment.device]} if deployment.device in TYPES else {}),
         "engine_kwargs": from_flags(without(command[3:], *SERVER_FLAGS)),
         "deployment_config": {"num_replicas": deployment.replicas},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,11 @@ import typer
 
 from search.commands.options import DEFAULT_DB
 from simulator.errors import MISSING, InputError, unknown_name
+
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_WORD = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+LABEL = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_WORD}")
+LABEL_VALUE = re.compile(rf"({_WORD})?")
 
 
 def register(app: typer.Typer) -> None:
@@ -60,8 +66,10 @@ def launch(
     from search import loadtest, stored
 
     if load_test:
-        if engine or on:
-            raise InputError("--load-test", "given", "alone; it is sent to whatever serves the model")
+        if engine or on or model or image or plan or node_selector or prefill is not None:
+            raise InputError("--load-test", "given", "alone or with --out and --check; it is sent to whatever serves the model")
+        if check and out is None:
+            raise InputError("--out", MISSING, f"with --load-test --check: the folder with the {loadtest.FILE} to compare")
         with stored.existing(db) as store:
             _deliver(loadtest.script(store, study, trial), loadtest.FILE, out, check)
         return
@@ -76,8 +84,8 @@ def launch(
             text = launches.script(store, study, trial, engine, model, port)
         else:
             row = queries.trial(store, queries.study(store, study).id, trial)
-            hours = None if plan is None else by_hour(plan, row.deployment)
-            place = launches.On(on, image, _labels(node_selector or []), hours, prefill)
+            hours, start_up_s = (None, 0.0) if plan is None else by_hour(plan, row.deployment)
+            place = launches.On(on, image, _labels(node_selector or []), hours, start_up_s, prefill)
             text = launches.manifest(store, study, trial, engine, place, model, port)
     if check:
         held = launches.held_to(text, engine, on)
@@ -104,14 +112,15 @@ def _deliver(text: str, name: str, out: Path | None, check: bool) -> None:
 
 def _labels(given: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise InputError("--node-selector", name, "LABEL=VALUE")
+    for name, equals, value in pairs:
+        if not equals or not LABEL.fullmatch(name) or not LABEL_VALUE.fullmatch(value):
+            raise InputError("--node-selector", f"{name}{equals}{value}", "LABEL=VALUE as Kubernetes has them, such as pool=gpu")
     return {name: value for name, _, value in pairs}
 
 
-def by_hour(path: Path, deployment: Mapping[str, Any]) -> tuple[int, ...]:
-    """Returns the replicas of each hour of the week that a plan (`trimtab plan --json`) has for a deployment, at least cost.
+def by_hour(path: Path, deployment: Mapping[str, Any]) -> tuple[tuple[int, ...], float]:
+    """Returns the replicas of each hour of the week that a plan (`trimtab plan --json`) has for a deployment, at least cost,
+    and the seconds that one takes to start.
 
     Raises InputError for a file that is no plan, and for one without this deployment.
     """
@@ -119,10 +128,11 @@ def by_hour(path: Path, deployment: Mapping[str, Any]) -> tuple[int, ...]:
 
     try:
         found = Plan.parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError("--plan", str(path), f"a plan as JSON ({error})") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, InputError) as error:
+        raise InputError("--plan", str(path), f"a plan as `trimtab plan --json` prints it ({error})") from None
     for candidate in found.candidates:
         same = all(candidate.deployment.deployment.get(name) == value for name, value in deployment.items() if name != "replicas")
         if same and candidate.options:
-            return tuple(candidate.options[0].replicas_by_hour)
+            scaling = found.request.fleet.scaling
+            return tuple(candidate.options[0].replicas_by_hour), 0.0 if scaling is None else scaling.start_up_s
     raise InputError("--plan", str(path), "a plan of this trial's deployment, with a way to rent it")

@@ -55,6 +55,7 @@ def test_a_download_is_what_the_command_line_prints(
     assert found.text == printed
     assert f'filename="{file}"' in found.headers["content-disposition"]
     if on is not None:
+        assert "&id" not in printed, "an anchor ties two places of a file together"
         assert all(isinstance(each, dict) for each in yaml.safe_load_all(found.text))
 
 

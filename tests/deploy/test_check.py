@@ -31,7 +31,7 @@ def test_every_command_has_only_options_that_its_engine_has(engine: str, knobs: 
     if engine == "torch" and "model" in knobs:
         knobs = {**knobs, "enable_expert_parallel": False}
     held = checking.command(engine, told(resolved(engine, **supported(engine, knobs)), engine))
-    assert int(held.split()[0]) >= 10
+    assert int(held.split()[0]) >= 9
 
 
 @pytest.mark.parametrize(("name", "engine"), [(name, engine) for name in platforms() for engine in platform(name).ENGINES])

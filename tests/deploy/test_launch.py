@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -87,6 +88,7 @@ TOLD: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "enable_expert_parallel": st.booleans(),
         "kv_cache_dtype": st.sampled_from(["auto", "fp8"]),
         "cudagraph_mode": st.sampled_from(["NONE", "FULL_DECODE_ONLY"]),
+        "block_size": st.sampled_from([16, 32, 64, 128]),
     },
     "torch": SHARED
     | VLLM_ONLY
@@ -177,6 +179,27 @@ def test_sglang_refuses_what_it_would_change_by_itself() -> None:
         command("sglang", base("sglang", model=EXPERTS, data_parallel_size=2))
     with pytest.raises(InputError, match=r"scheduler_options\.max_new_tokens"):
         command("sglang", base("sglang", scheduler_options={"max_new_tokens": 5}))
+
+
+@pytest.mark.parametrize("mode", ["FULL_DECODE_ONLY", "NONE"])
+def test_sglang_captures_no_more_than_was_simulated(mode: str) -> None:
+    told = command("sglang", base("sglang", cudagraph_mode=mode))
+    # Its own default is to capture prompts in pieces.
+    assert "--disable-piecewise-cuda-graph" in told and ("--disable-cuda-graph" in told) == (mode == "NONE")
+    more = [part for part in told if part != "--disable-piecewise-cuda-graph"]
+    assert launch.launcher("sglang").parse(more)["cudagraph_mode"] not in ("FULL_DECODE_ONLY", "NONE")
+
+
+def test_all_that_tensorrt_llm_is_told_of_its_kv_is_in_one_place() -> None:
+    told = command("tensorrt_llm", base("tensorrt_llm", gpu_memory_utilization=0.7))
+    assert json.loads(told[4])["kv_cache_config"]["free_gpu_memory_fraction"] == 0.7
+    # A group of the file can take the place of what flags say of it.
+    assert not any("memory_fraction" in part or "kv_cache" in part for part in told[5:])
+
+
+def test_a_block_that_tensorrt_llm_would_not_take_is_refused() -> None:
+    with pytest.raises(InputError, match="block_size: 48 is not allowed; allowed: a power of 2 above 1"):
+        command("tensorrt_llm", base("tensorrt_llm", block_size=48))
 
 
 def test_our_engine_takes_its_own_command(tmp_path: Any) -> None:

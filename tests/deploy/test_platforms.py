@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,6 +115,19 @@ def test_replicas_run_on_nodes_with_their_gpu_or_on_those_named(name: str) -> No
     assert "nodeSelector" not in yaml.safe_dump(written(name, unlabelled, placed(unlabelled))[0])
 
 
+def test_ray_places_replicas_on_the_type_of_gpu_where_it_knows_one() -> None:
+    from ray.util.accelerators import accelerators
+
+    from deploy.platforms.ray_serve import TYPES
+
+    assert set(TYPES.values()) <= {value for name, value in vars(accelerators).items() if name.startswith("NVIDIA_")}
+    for device, type_of in (("H200-SXM", "H200"), ("RTX-4090", None)):
+        deployment = resolved(device=device, router="power_of_two")
+        [found] = written("ray_serve", deployment, placed(deployment))
+        [config] = found["applications"][0]["args"]["llm_configs"]
+        assert config.get("accelerator_type") == type_of
+
+
 @pytest.mark.parametrize("knobs", VARIED[:4], ids=lambda knobs: knobs["device"])
 def test_kubernetes_objects_are_as_its_schemas_say(knobs: dict[str, Any]) -> None:
     import kubernetes_validate
@@ -130,24 +144,31 @@ def test_kubernetes_objects_are_as_its_schemas_say(knobs: dict[str, Any]) -> Non
         kubernetes_validate.validate(spoilt, "1.37", strict=True)
 
 
-def test_the_clock_has_the_replicas_of_every_hour() -> None:
+@pytest.mark.parametrize("name", ["compose", "dynamo", "kubernetes"])
+def test_a_folder_of_weights_is_where_the_engine_looks_for_it(name: str) -> None:
+    deployment, folder = resolved(device="H100-SXM"), "/srv/my$weights"
+    command = tuple(launcher("vllm").arguments(deployment, folder, 8000, host="0.0.0.0"))
+    documents = written(name, deployment, replace(placed(deployment), command=command, weights=folder))
+    assert platform(name).parse(documents)[ALL][0] == command
+    if name == "compose":
+        [mount] = documents[0]["services"]["engine-0"]["volumes"]
+        told = folder.replace("$", "$$")
+        assert mount == {"type": "bind", "source": told, "target": told, "read_only": True}
+        return
+    pods = [documents[0]["spec"]["template"]["spec"]] if name == "kubernetes" else []
+    for service in documents[0]["spec"]["services"].values() if name == "dynamo" else ():
+        pods.append({**service["extraPodSpec"], "containers": [service["extraPodSpec"]["mainContainer"]]})
+    for pod in pods:
+        assert pod["nodeSelector"] and {"name": "weights", "hostPath": {"path": folder, "type": "Directory"}} in pod["volumes"]
+        assert {"name": "weights", "mountPath": folder, "readOnly": True} in pod["containers"][0]["volumeMounts"]
+    fetched = yaml.safe_dump_all(written(name, deployment, placed(deployment)))
+    assert "hostPath" not in fetched
+
+
+@pytest.mark.parametrize("name", ["dynamo", "kubernetes", "llm_d"])
+def test_pods_run_on_nodes_that_are_tainted_for_gpus(name: str) -> None:
     deployment = resolved(device="H100-SXM")
-    hours = tuple(2 + (hour % 24 in range(9, 18)) * (3 if hour < 120 else 1) for hour in range(168))
-    found = platform("kubernetes").documents(deployment, placed(deployment, replicas_by_hour=hours))
-    [scaled] = [each for each in found if each["kind"] == "ScaledObject"]
-    least = scaled["spec"]["minReplicaCount"]
-    replayed = [least] * 168
-    for trigger in scaled["spec"]["triggers"]:
-        told = trigger["metadata"]
-        minute, start, *_, day = told["start"].split()
-        last_minute, last, *_, same = told["end"].split()
-        assert (minute, last_minute, told["timezone"], day) == ("0", "59", "Etc/UTC", same)
-        first = 24 * ((int(day) - 1) % 7)
-        for hour in range(first + int(start), first + int(last) + 1):
-            replayed[hour] = int(told["desiredReplicas"])
-    assert tuple(replayed) == hours
-    assert "replicas" not in found[0]["spec"]
-    assert platform("kubernetes").parse(found)[ALL][1] == max(hours)
+    assert "key: nvidia.com/gpu\n" in yaml.safe_dump(written(name, deployment, placed(deployment))[0])
 
 
 def test_variables_in_front_of_a_command_become_those_of_the_container() -> None:
@@ -155,6 +176,42 @@ def test_variables_in_front_of_a_command_become_those_of_the_container() -> None
     for name in names():
         running = platform(name).parse(written(name, deployment, placed(deployment)))
         assert launcher("vllm").parse(running[ALL][0])["pp_layer_partition"] == (15, 17)
+
+
+@pytest.mark.parametrize("name", ["dynamo", "kubernetes", "llm_d"])
+def test_pods_fetch_gated_weights_with_a_token_and_start_without_one(name: str) -> None:
+    deployment = resolved(device="H100-SXM", pipeline_parallel_size=2, pp_layer_partition=[15, 17])
+    found = written(name, deployment, placed(deployment))[0]
+    [env] = {
+        "dynamo": lambda: [found["spec"]["services"]["Worker"]["envs"]],
+        "kubernetes": lambda: [each["env"] for each in found["spec"]["template"]["spec"]["containers"]],
+        "llm_d": lambda: [each["env"] for each in found["decode"]["containers"]],
+    }[name]()
+    token = {"name": "hf-token-secret", "key": "HF_TOKEN", "optional": True}
+    assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": token}} in env
+    assert platform(name).parse([found])[ALL][0] == told(deployment), "the token is no part of the command"
+
+
+def test_weights_fit_the_volume_that_the_chart_of_llm_d_makes() -> None:
+    deployment = resolved(device="H100-SXM")
+    [values] = written("llm_d", deployment, placed(deployment))
+    # The chart's default is 5Mi, and takes "0" for none; its engine writes what it fetches there.
+    assert values["decode"]["containers"][0]["mountModelVolume"] and values["modelArtifacts"]["size"] == "0"
+
+
+def test_compose_passes_the_token_of_the_shell_on() -> None:
+    deployment = resolved(device="H100-SXM")
+    [found] = written("compose", deployment, placed(deployment))
+    assert found["services"]["engine-0"]["environment"] == {"HF_TOKEN": None}
+
+
+def test_a_folder_is_no_model_for_a_chart_that_fetches_it() -> None:
+    deployment = resolved(device="H100-SXM")
+    command = tuple(launcher("vllm").arguments(deployment, "/models/llama", 8000, host="0.0.0.0"))
+    where = replace(placed(deployment), command=command)
+    with pytest.raises(InputError, match="--model: '/models/llama' is not allowed; allowed: a name on Hugging Face"):
+        platform("llm_d").documents(deployment, where)
+    assert platform("kubernetes").documents(deployment, where)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,23 @@ def test_the_container_file_has_no_finding() -> None:
     checked("hadolint", str(SERVICE / "Dockerfile"))
 
 
+@pytest.mark.parametrize("reads", [0, 1])
+def test_compose_keeps_a_dump_from_its_start_that_can_be_read(reads: int, tmp_path: Path) -> None:
+    [script] = yaml.safe_load((SERVICE / "compose.yaml").read_text())["services"]["backup"]["command"]
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    for day in range(1, 21 if reads == 0 else 15):
+        (backups / f"2026-01-{day:02d}.dump").touch()
+    fakes = {"pg_dump": 'for last; do :; done; touch "${last#--file=}"', "pg_restore": f"exit {reads}", "sleep": "kill $PPID"}
+    for name, body in fakes.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    told = script.replace("$$", "$").replace("/backups", str(backups))
+    subprocess.run(["sh", "-c", told], env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}, check=False, timeout=60)
+    found = sorted(backups.glob("*.dump"))
+    assert len(found) == 14 and (found[-1].name > "2026-01-20.dump") == (reads == 0)
+
+
 def test_a_container_file_with_a_fault_has_one(tmp_path: Path) -> None:
     spoilt = tmp_path / "Dockerfile"
     spoilt.write_text(

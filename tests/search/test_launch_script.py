@@ -125,6 +125,13 @@ def test_check_compares_and_writes_nothing(trial: Make, capsys: pytest.CaptureFi
         (["1", "--engine", "vllm"], 1, "is infeasible: too slow"),
         (["0", "--engine", "vllm", "--out", "trimtab.db/a"], 2, "--out: 'trimtab.db/a' is not allowed"),
         (["0"], 2, "--engine"),
+        (["0", "--load-test", "--model", "/models/a"], 2, "--load-test: 'given' is not allowed"),
+        (["0", "--load-test", "--check"], 2, "--out: missing"),
+        *(
+            (["0", "--engine", "vllm", "--on", "kubernetes", "--node-selector", label], 2, f"--node-selector: {label!r} is not")
+            for label in ("pool", "bad key=a", "pool=a b", "a/b/c=d", "pool=-", "=x")
+        ),
+        (["0", "--engine", "vllm", "--on", "compose", "--model", "../weights"], 2, "--model: '../weights' is not allowed"),
     ],
 )
 def test_what_cannot_be_launched_is_told_in_one_line(
@@ -134,6 +141,32 @@ def test_what_cannot_be_launched_is_told_in_one_line(
     assert main(["launch", "chat-8b", *more]) == status
     captured = capsys.readouterr()
     assert told in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_a_head_says_what_it_was_asked_with(trial: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    stored("trimtab.db", [trial(0)])
+    asked = ["launch", "chat-8b", "0", "--engine", "vllm", "--on", "kubernetes", "--model", "/srv/my weights", "--port", "9000"]
+    assert main([*asked, "--image", "own/vllm:1", "--node-selector", "example.com/pool=h100"]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    told = "--model '/srv/my weights' --port 9000 --image own/vllm:1 --node-selector example.com/pool=h100"
+    assert first.endswith(f" 0 --engine vllm --on kubernetes {told}")
+
+
+@pytest.mark.parametrize(("image", "mounted"), [(None, True), ("own/vllm:1", False)])
+def test_a_folder_is_mounted_unless_it_is_of_an_image_of_ones_own(image: str | None, mounted: bool, trial: Make) -> None:
+    study = stored("trimtab.db", [trial(0)])
+    with open_store("trimtab.db") as store:
+        text = launch.manifest(store, study, 0, "vllm", launch.On("kubernetes", image), "/srv/weights")
+    assert ("mountPath: /srv/weights" in text) == mounted and "- /srv/weights\n" in text
+
+
+def test_replicas_of_a_plan_are_told(trial: Make) -> None:
+    study = stored("trimtab.db", [trial(0)])
+    with open_store("trimtab.db") as store:
+        on = launch.On("kubernetes", replicas_by_hour=(2,) * 100 + (5,) * 68, start_up_s=300)
+        text = launch.manifest(store, study, 0, "vllm", on)
+    assert "# the plan has 2 to 5 replicas, by the hour of the week in UTC, started 300 s before; the figures" in text
+    assert "start: 55 3 * * 5" in text and text.startswith(f"# trimtab launch {study} 0 --engine vllm --on kubernetes --plan PLAN")
 
 
 def test_a_trial_without_a_published_point_says_so(trial: Make) -> None:

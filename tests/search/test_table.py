@@ -98,6 +98,14 @@ def test_pipeline_stages_show_only_when_there_are_several() -> None:
     assert deployment_parts({**plain, "scheduler_options": {}}, optional) == deployment_parts(plain)
 
 
+def test_rows_tell_their_trials_which_other_commands_take(study: Make, trial: Make, point: Make) -> None:
+    first, second = trial(7), trial(3)
+    points = [point(first, rate_rps=9.0), point(second, rate_rps=8.0), point(first, rate_rps=7.0)]
+    row = study()
+    text = frontier(row, points, every=True)
+    assert f"the rows, from the first, are trials 7, 3, 7 (as in: trimtab launch {row.id} TRIAL)\n" in text
+
+
 def test_ties_are_marked_and_a_winner_alone_is_not(study: Make, trial: Make, point: Make) -> None:
     trials = [trial(0), trial(1)]
     tied = frontier(study(), [point(trials[0], 1, tied=True), point(trials[1], 2, usd=0.71, tied=True)])
