@@ -158,7 +158,8 @@ def show(run: RunName, as_json: Json = False, db: Db = DEFAULT_DB) -> None:
 
 
 def _report(name: str, case: SweepCaseResult) -> None:
-    print(f"{name}: {case.state}, {case.seconds:.1f} s", file=sys.stderr, flush=True)
+    state = "not scored" if (case.kind, case.state) == ("accuracy", "failed") else case.state
+    print(f"{name}: {state}, {case.seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 def _show(document: dict[str, Any]) -> None:

@@ -48,7 +48,14 @@ def _wrong_value(error: typer.TyperException, parameter: Any) -> InputError:
     details: list[Any] = getattr(error.__cause__, "errors", list)()
     value = details[0]["input"] if details else error.message
     kind = getattr(parameter.type_descriptor.annotation, "__name__", "")
-    return InputError(name, value, {"int": "a whole number", "float": "a number"}.get(kind, error.message))
+    number = {"int": "a whole number", "float": "a number"}.get(kind)
+    return InputError(name, value, error.message if number is None else number + _range(parameter))
+
+
+def _range(parameter: Any) -> str:
+    """Returns the bounds of a number, in words; empty where it has none."""
+    low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    return ("" if low is None else f" from {low:g}") + ("" if high is None else f" to {high:g}")
 
 
 def _options(context: Any) -> list[str]:

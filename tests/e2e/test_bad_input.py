@@ -274,6 +274,7 @@ OPTIONS = [
     (["simulate", "s.yaml", "--json=yes"], "--json", "no value"),
     (["search", "r.yaml", "--trials", "many"], "--trials: 'many'", "a whole number"),
     (["search", "r.yaml", "--trials", "1.5"], "--trials: '1.5'", "a whole number"),
+    (["launch", "x", "1", "--port", "99999"], "--port: '99999'", "a whole number from 1 to 65535"),
     (["search", "r.yaml", "--trials", "0"], "budget.trials: 0", "greater than 0"),
     (["search", "r.yaml", "--seed", "-1"], "seed: -1", "greater than or equal to 0"),
     (["search", "r.yaml", "--executor", "dask"], "--executor: 'dask'", "threads"),

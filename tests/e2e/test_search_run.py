@@ -145,6 +145,7 @@ def published() -> bool:
     return any(fidelity == FINAL_REQUESTS for _, fidelity, _ in stored())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reached", [screened, rescored, published])
 def test_ctrl_c_keeps_every_finished_trial_and_the_same_command_resumes(
     reached: Callable[[], bool], uninterrupted: dict[str, Any]
@@ -169,6 +170,7 @@ def test_ctrl_c_keeps_every_finished_trial_and_the_same_command_resumes(
     assert states() == ["done"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reached", [screened, published])
 def test_a_killed_study_is_resumed_with_the_same_answer(reached: Callable[[], bool], uninterrupted: dict[str, Any]) -> None:
     process = start(trial_s=0.2)

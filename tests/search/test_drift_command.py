@@ -19,6 +19,8 @@ from simulator.draw import draw
 from simulator.spec.workload import Workload
 from tests.receiver import receiving
 
+pytestmark = pytest.mark.slow
+
 # Shorter than what people get, and long enough for an interval of a few percent.
 SHORT = Fidelity(requests=6_000, seeds=3, tolerance=0.01, spread=0.05, latency_spread=0.1)
 LEVELS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -304,3 +305,28 @@ def test_the_command_refuses_wrong_input_in_one_line(tmp_path: Path, capsys: pyt
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 3
     assert "demand" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("fields", "flat"), [({}, False), ({"demand": {"preset": "chat", "mean_rps": 1}, "fleet": {"survives": "replica"}}, True)]
+)
+def test_a_plan_is_launched_on_kubernetes(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, Any], flat: bool
+) -> None:
+    db, request, planned = str(tmp_path / "studies.db"), tmp_path / "p.yaml", tmp_path / "plan.json"
+    request.write_text(asked(**fields).model_dump_json(exclude_unset=True))
+    assert main(["plan", str(request), "--db", db, "--json"]) == 0
+    planned.write_text(capsys.readouterr().out)
+    hours = json.loads(planned.read_text())["candidates"][0]["options"][0]["replicas_by_hour"]
+    assert (len(set(hours)) == 1) == flat and max(hours) > 1
+    trial = next(iter(json.loads(planned.read_text())["candidates"]))["deployment"]["trial"]
+    words = ["launch", "chat", str(trial), "--engine", "vllm", "--on", "kubernetes", "--db", db, "--plan", str(planned)]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    found = {each["kind"]: each["spec"] for each in yaml.safe_load_all(text)}
+    assert ("ScaledObject" in found) == (not flat) and "PodDisruptionBudget" in found
+    assert found["Deployment"].get("replicas") == (max(hours) if flat else None)
+    many = f"{max(hours)} replicas at every hour" if flat else f"{min(hours)} to {max(hours)} replicas, by the hour of the week"
+    assert f"# the plan has {many}" in text
+    assert main([*words[:2], str(1 - trial), *words[3:-1], str(request)]) == 2
+    assert re.fullmatch(r"--plan: .* is not allowed; allowed: a plan as .*\n", capsys.readouterr().err)
