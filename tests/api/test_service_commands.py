@@ -13,6 +13,8 @@ import yaml
 from search.cli import main
 from tests.api.asking import LINEAR, REQUEST, Service
 
+pytestmark = pytest.mark.slow
+
 SCENARIO = {
     "deployment": {"model": "meta-llama/Llama-3.1-8B", "device": "H100-SXM"},
     "workload": {

@@ -14,6 +14,8 @@ from search.client import Client
 from simulator.errors import InputError, TrimtabError
 from tests.api.asking import LONG, REQUEST, Service, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def done(service: Service) -> str:

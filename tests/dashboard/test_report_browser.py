@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Scheme = Literal["light", "dark"]
 __all__ = ["browser"]
+pytestmark = pytest.mark.slow
 LOCAL = ("file:", "data:", "blob:")
 
 

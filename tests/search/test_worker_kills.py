@@ -237,7 +237,8 @@ def test_a_worker_that_only_slept_stops_when_another_went_on(
 ) -> None:
     with open_store(url) as store:
         study = submit(store, SMALL)
-        pid = start(url, pause_s=0.05)
+        # Long pauses between trials: asleep in the middle of a write it would keep the store locked for everyone.
+        pid = start(url, pause_s=0.5)
         until(lambda: len(scored(store, study)) >= 2)
         os.kill(pid, signal.SIGSTOP)
         time.sleep(1.1)

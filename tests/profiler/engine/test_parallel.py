@@ -18,6 +18,8 @@ from profiler.engine.followers import together  # noqa: E402
 from profiler.engine.parallel import Group  # noqa: E402
 from profiler.engine.settings import Settings  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("family", ["llama_biased", "mixtral"])
 def test_two_processes_give_the_tokens_of_one(family: str) -> None:

@@ -218,6 +218,7 @@ def test_the_command_ends_in_one_line_when_memory_runs_out(
     assert "serves" in ready and "ran out of memory on cpu (CUDA out of memory)" in line
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     steps = tmp_path / "steps.csv"
     asked = ["--model-path", str(checkpoint("llama")), "--port", "0", "--steps", str(steps), "--served-model-name", "tiny"]

@@ -111,6 +111,7 @@ def test_tokens_leave_the_engine_once_they_are_certain() -> None:
             assert reasons[k][-1] in ("stop", "length") and set(reasons[k][:-1]) <= {None}
 
 
+@pytest.mark.slow
 def test_two_processes_verify_together() -> None:
     settings = Settings(**{**PLAIN, "block_size": 4, **VERIFIED})
     with together(partial(build.from_checkpoint, checkpoint("llama"), settings), 2) as one:

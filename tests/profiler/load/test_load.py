@@ -78,7 +78,12 @@ def test_a_closed_loop_keeps_its_users_and_no_more() -> None:
     assert found.metrics().requests == 20 and not found.faults
 
 
-FAULTS = [("500", "refused"), ("malformed", "malformed"), ("dies", "lost"), ("silent", "silent")]
+FAULTS = [
+    ("500", "refused"),
+    ("malformed", "malformed"),
+    ("dies", "lost"),
+    pytest.param("silent", "silent", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("fault", "kind"), FAULTS)
