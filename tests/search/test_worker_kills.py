@@ -237,10 +237,9 @@ def test_a_worker_that_only_slept_stops_when_another_went_on(
 ) -> None:
     with open_store(url) as store:
         study = submit(store, SMALL)
-        # Long pauses between trials: asleep in the middle of a write it would keep the store locked for everyone.
         pid = start(url, pause_s=0.5)
         until(lambda: len(scored(store, study)) >= 2)
-        os.kill(pid, signal.SIGSTOP)
+        until(lambda: _sleeps_between_writes(pid, url))
         time.sleep(1.1)
         due_now(store)
         start(url, pause_s=0.05)
@@ -249,6 +248,20 @@ def test_a_worker_that_only_slept_stops_when_another_went_on(
         until(lambda: state(store, study) == "done")
         until(lambda: "left: " in (tmp_path / "log").read_text())
         assert answer(store, study) == expected
+
+
+def _sleeps_between_writes(pid: int, url: str) -> bool:
+    """Returns whether the process was put to sleep; in the middle of a write, which locks everyone out, it is woken again."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    take = "LOCK TABLE studies, trials, jobs IN EXCLUSIVE MODE" if url.startswith("postgresql") else "SELECT 1"
+    try:
+        with open_store(url, lock_timeout_s=0.3) as store, store.write() as session:
+            session.execute(text(take))
+    except StoreError:
+        os.kill(pid, signal.SIGCONT)
+        return False
+    return True
 
 
 def test_sigterm_gives_the_job_back_and_another_worker_goes_on(url: str, start: Callable[..., int], expected: str) -> None:
