@@ -41,7 +41,7 @@ def script(store: Store, study: str, number: int, engine: str, model: str | None
     """
     row, trial, points, deployment = trial_of(store, study, number)
     command = _command(deployment, engine, model, port, "127.0.0.1")
-    asked = " ".join((f"trimtab launch {row.id} {number} --engine {engine}", *_given(model, port)))
+    asked = " ".join((f"trimtab launch {row.id} {number} --engine {engine}", *given(model, port)))
     head = [asked, "", *told(row, trial, points, deployment)]
     comments = "\n".join(f"# {in_a_comment(line)}".rstrip() for line in head)
     return f"#!/bin/sh\n{comments}\nset -eu\nexec {_typed(command)}\n"
@@ -79,7 +79,7 @@ def manifest(store: Store, study: str, number: int, engine: str, on: On, model: 
     row, trial, points, deployment = trial_of(store, study, number)
     image = _image(renderer, on, engine)
     command = _command(deployment, engine, model, port, "0.0.0.0")
-    asked = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", *_given(model, port), *_placed_as(on)]
+    asked = [f"trimtab launch {row.id} {number} --engine {engine} --on {on.platform}", *given(model, port), *_placed_as(on)]
     said = [" ".join(asked), "", *told(row, trial, points, deployment)]
     wanted = {ALL: (command, max(on.replicas_by_hour) if on.replicas_by_hour is not None else deployment.replicas)}
     if on.replicas_by_hour is not None:
@@ -100,7 +100,7 @@ def manifest(store: Store, study: str, number: int, engine: str, on: On, model: 
     return text
 
 
-def _given(model: str | None, port: int) -> Iterator[str]:
+def given(model: str | None, port: int) -> Iterator[str]:
     """Yields the options that a command was written with, where they are not the defaults."""
     if model is not None:
         yield f"--model {shlex.quote(model)}"

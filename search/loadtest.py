@@ -23,8 +23,9 @@ EXPECTED = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 
 
-def script(store: Store, study: str, number: int) -> str:
-    """Returns a shell script that sends a trial's workload at its best published rate to the server at its argument.
+def script(store: Store, study: str, number: int, port: int = launch.PORT) -> str:
+    """Returns a shell script that sends a trial's workload at its best published rate to the server at its argument, by default
+    to the one at `port` of this machine.
 
     Raises InputError for a study or trial that is not there, Infeasible for a trial without a published operating point.
     """
@@ -41,7 +42,8 @@ def script(store: Store, study: str, number: int) -> str:
         "slo": dict(row.request["slo"]),
         "expected": _expected(best.point.metrics),
     }
-    told = [f"trimtab launch {row.id} {number} --load-test", "", *launch.told(row, trial, points, deployment), ""]
+    asked = " ".join((f"trimtab launch {row.id} {number} --load-test", *launch.given(None, port)))
+    told = [asked, "", *launch.told(row, trial, points, deployment), ""]
     told += [f"sends {rate:.4g} requests per second to the whole fleet at URL, by default the first replica of this machine;"]
     told += [f"{FILE} [URL] [OPTIONS of trimtab load]"]
     head = "\n".join(f"# {launch.in_a_comment(line)}".rstrip() for line in told)
@@ -50,7 +52,7 @@ def script(store: Store, study: str, number: int) -> str:
     while end in body:
         end += "_"
     return (
-        f"#!/bin/sh\n{head}\nset -eu\nurl=${{1:-http://127.0.0.1:8000}}\n[ $# -eq 0 ] || shift\n"
+        f"#!/bin/sh\n{head}\nset -eu\nurl=${{1:-http://127.0.0.1:{port}}}\n[ $# -eq 0 ] || shift\n"
         "folder=$(mktemp -d)\ntrap 'rm -rf \"$folder\"' EXIT\n"
         f"cat > \"$folder/scenario.yaml\" <<'{end}'\n{body}{end}\n"
         f'trimtab load "$folder/scenario.yaml" --url "$url" --model {shlex.quote(deployment.model)} "$@"\n'

@@ -40,7 +40,7 @@ def launch(
         ),
     ] = False,
     model: Annotated[str | None, typer.Option("--model", metavar="PATH", help="Weights, instead of the model's name.")] = None,
-    port: Annotated[int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; with --load-test, to send to.", min=1, max=65535)] = 8000,
     on: Annotated[
         str | None,
         typer.Option("--on", metavar="NAME", help="All replicas, as YAML: kubernetes, compose, ray_serve, llm_d or dynamo."),
@@ -71,7 +71,7 @@ def launch(
         if check and out is None:
             raise InputError("--out", MISSING, f"with --load-test --check: the folder with the {loadtest.FILE} to compare")
         with stored.existing(db) as store:
-            _deliver(loadtest.script(store, study, trial), loadtest.FILE, out, check)
+            _deliver(loadtest.script(store, study, trial, port), loadtest.FILE, out, check)
         return
     if engine is None:
         raise InputError("--engine", MISSING, ", ".join(launches.engines()))

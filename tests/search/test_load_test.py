@@ -53,6 +53,16 @@ def test_it_sends_the_studys_workload_at_the_published_rate(trial: Make) -> None
     assert found["expected"]["ttft_s"]["p99"] == pytest.approx(1.98)
 
 
+def test_it_is_sent_to_the_port_that_is_asked_for(trial: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    written(trial, WORKLOAD)
+    capsys.readouterr()
+    for port, head in ((8000, "--load-test\n"), (8123, "--load-test --port 8123\n")):
+        assert main(["launch", "chat-8b", "0", "--load-test", "--port", str(port)]) == 0
+        printed = capsys.readouterr().out
+        assert f"url=${{1:-http://127.0.0.1:{port}}}\n" in printed
+        assert printed.splitlines(keepends=True)[1].endswith(head)
+
+
 @pytest.mark.alone
 def test_a_server_is_measured_beside_what_was_expected_of_it(trial: Make) -> None:
     script = written(trial, WORKLOAD)
