@@ -13,7 +13,7 @@ from typing import TextIO
 from profiler.grid import Gap, Grid
 from profiler.log import Log
 from profiler.sample import Place, Sample
-from profiler.subjects import Subject, row_of
+from profiler.subject import Subject, row_of
 from simulator.errors import InputError
 from simulator.optime import profile
 from simulator.optime.shapes import Key

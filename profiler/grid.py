@@ -9,7 +9,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from profiler.sample import Place, Sample
-from profiler.subjects import Subject
+from profiler.subject import Subject
 from simulator.optime.tables import Table
 
 TOLERANCE = 0.03

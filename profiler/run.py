@@ -14,7 +14,8 @@ from profiler.group import check as check_group
 from profiler.log import Log
 from profiler.machine import DTYPES, Machine
 from profiler.ops import attention
-from profiler.subjects import Limits, Subject, subjects_of
+from profiler.subject import Subject
+from profiler.subjects import Limits, subjects_of
 from profiler.take import Taker
 from simulator import catalog
 from simulator.errors import InputError, unknown_name

@@ -9,7 +9,7 @@ from profiler.clock import sample_of
 from profiler.group import Groups
 from profiler.machine import Machine
 from profiler.sample import Place, Sample
-from profiler.subjects import Subject, bytes_of
+from profiler.subject import Subject, bytes_of
 from simulator.optime.operators import Collective
 
 # Tensors, outputs and masks take so many times what the operator moves.

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from profiler.sample import Case, Place
+from profiler.subject import Subject
 from simulator.optime.operators import Memory, Operator
 from simulator.optime.shapes import key_of
 
 if TYPE_CHECKING:
     from profiler.machine import Machine
-    from profiler.subjects import Subject
 
 
 Run = Callable[[], object]

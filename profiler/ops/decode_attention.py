@@ -6,7 +6,7 @@ from profiler.machine import Machine
 from profiler.ops import attention
 from profiler.ops.attention import Heads
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 
 
 def prepare(subject: Subject, place: Place, machine: Machine) -> Case:

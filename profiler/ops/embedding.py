@@ -6,7 +6,7 @@ import torch.nn.functional as nn
 
 from profiler.machine import Machine
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 
 
 def prepare(subject: Subject, place: Place, machine: Machine) -> Case:

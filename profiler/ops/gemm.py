@@ -6,7 +6,7 @@ from torch.nn.functional import linear
 
 from profiler.machine import Machine
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 from simulator.optime.operators import Gemm
 
 

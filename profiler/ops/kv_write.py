@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profiler.machine import DTYPES, Machine
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 from simulator.optime.operators import ITEM_BYTES, Memory
 
 # The cache is as large as makes slots lie apart, whatever the rows.

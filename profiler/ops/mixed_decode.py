@@ -6,7 +6,7 @@ from profiler.machine import Machine
 from profiler.ops import attention
 from profiler.ops.attention import Heads
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 
 # Short, so that what is added is not lost in the noise of the chunk.
 CHUNK = 64

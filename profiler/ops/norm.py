@@ -7,7 +7,7 @@ from torch.nn.functional import rms_norm
 
 from profiler.machine import Machine, fused
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 from simulator.optime.operators import ITEM_BYTES, Memory
 
 

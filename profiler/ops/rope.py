@@ -6,7 +6,7 @@ import torch
 
 from profiler.machine import Machine, fused
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 from simulator.optime.operators import ITEM_BYTES, Memory
 
 

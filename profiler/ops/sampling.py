@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from profiler.machine import Machine
 from profiler.sample import Case, Place
-from profiler.subjects import Subject
+from profiler.subject import Subject
 
 
 def prepare(subject: Subject, place: Place, machine: Machine) -> Case:

@@ -9,7 +9,8 @@ from pathlib import Path
 from profiler.campaign import Campaign, Target
 from profiler.log import Log
 from profiler.sample import Place, Sample
-from profiler.subjects import Limits, Subject, subjects_of
+from profiler.subject import Subject
+from profiler.subjects import Limits, subjects_of
 from simulator import catalog
 from simulator.optime.families import Shard
 

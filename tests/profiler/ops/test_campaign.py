@@ -10,7 +10,8 @@ import pytest
 from profiler.campaign import DEAREST
 from profiler.log import Log
 from profiler.sample import Place, Sample
-from profiler.subjects import Limits, Subject
+from profiler.subject import Subject
+from profiler.subjects import Limits
 from simulator import catalog
 from simulator.errors import InputError
 from simulator.optime import profile

@@ -7,7 +7,8 @@ import pytest
 
 from profiler.grid import TOLERANCE, Gap, Grid
 from profiler.sample import Place, Sample
-from profiler.subjects import Limits, Subject
+from profiler.subject import Subject
+from profiler.subjects import Limits
 from tests.profiler.ops.synthetic import of_kind
 
 WIDE = Limits(tokens=1024, sequences=64, length=1024)
