@@ -36,7 +36,9 @@ def binding_line(winner: TrialPoint, slo: Mapping[str, float]) -> str | None:
     trial = winner.trial
     if trial.binding is None:
         return None
-    limit_rps = winner.point.rate_rps if trial.capacity_rps is None else trial.capacity_rps
+    if trial.capacity_rps is None:
+        return _beyond_the_demand(winner, slo, trial.binding)
+    limit_rps = trial.capacity_rps
     if trial.binding not in slo:
         return f"the winner is bound by its {trial.binding}: beyond {digits(limit_rps)} req/s requests pile up for ever"
     highest = max((p for p in trial.curve if p["rate_rps"] <= limit_rps), key=lambda p: p["rate_rps"], default=None)
@@ -46,6 +48,16 @@ def binding_line(winner: TrialPoint, slo: Mapping[str, float]) -> str | None:
     if value is None:
         return f"the winner is bound by {trial.binding} at {digits(highest['rate_rps'])} req/s"
     return f"the winner is bound by {trial.binding} at {digits(highest['rate_rps'])} req/s: {seconds(value)} of {seconds(limit_s)}"
+
+
+def _beyond_the_demand(winner: TrialPoint, slo: Mapping[str, float], binding: str) -> str:
+    """Returns what a fleet that was sized for a demand breaks first when it is sent more."""
+    more = f"with more than {digits(winner.point.rate_rps)} req/s"
+    if binding not in slo:
+        return f"{more} the winner's requests pile up before a bound breaks"
+    value = bound_value(winner.point.metrics, slo, binding)
+    room = "" if value is None else f": here {seconds(value)} of {seconds(slo[binding])}"
+    return f"{more} the winner first breaks {binding}{room}"
 
 
 def error_line(winner: TrialPoint) -> str | None:

@@ -108,7 +108,9 @@ def _summary(study: StudyRow, trial: TrialRow) -> Component:
         level = f"{trial.capacity_level:.0%} interval " if trial.capacity_level else ""
         capacity = [Tile("Capacity (requests/s)", number(trial.capacity_rps), f"{level}{ends(trial)}")]
     money = [Tile("Rent", f"{usd(trial.bill['usd_per_hour'])} / h", rent(trial.bill))] if trial.bill else []
-    limits = [Tile("Ends its capacity" if capacity else "Nearest to its limit", spoken(trial.binding))] if trial.binding else []
+    limits = (
+        [Tile("Ends its capacity" if capacity else "Breaks first with more load", spoken(trial.binding))] if trial.binding else []
+    )
     advice = advice_of(trial.deployment, metrics, trial.binding, study.request.get("slo") or {})
     told = [html.Li([html.Strong(f"{each.case}: "), each.text, html.Small(each.rule)]) for each in advice]
     parts: list[Content] = [tiles([*capacity, *limits, *money, *at])]

@@ -73,7 +73,7 @@ def _sentence(best: TrialPoint, first: Axis) -> str:
     )
     text = f"{lead} is {deployment_title(trial.deployment)}: it serves {number(point.rate_rps)} requests/s{price}"
     if trial.capacity_rps is None:
-        return f"{text}{_nearest(trial.binding)}."
+        return f"{text}{_first_broken(trial.binding)}."
     ends = (
         f" ({_level(trial)}{number(trial.capacity_low_rps)} to {number(trial.capacity_high_rps)})" if trial.capacity_low_rps else ""
     )
@@ -92,9 +92,9 @@ def _because(binding: str | None) -> str:
     return f", bound by {spoken(binding)}" if binding in TERMS else f", bound by the {spoken(binding).lower()}"
 
 
-def _nearest(binding: str | None) -> str:
+def _first_broken(binding: str | None) -> str:
     """Returns what limits a fleet that was sized for a demand, and whose capacity was therefore not searched."""
-    return f"; of the SLO's bounds {spoken(binding)} is nearest to its limit" if binding in TERMS else ""
+    return f"; with more load {spoken(binding)} is the first of the SLO's bounds that breaks" if binding in TERMS else ""
 
 
 def _level(trial: TrialRow) -> str:

@@ -252,7 +252,7 @@ def make_stored(demand: float | None = None) -> Stored:
 
 
 def at_demand(trial: TrialRow, demand: float) -> TrialRow:
-    """Returns a sized fleet's trial with its one operating point and the bound that is nearest to its limit."""
+    """Returns a sized fleet's trial with its one operating point and the bound that more load breaks first."""
     deployment = Resolved.parse(trial.deployment)
     assert trial.bill is not None
     measured = metrics_at(deployment, demand, saturated_rate(deployment), trial.bill["usd_per_hour"])

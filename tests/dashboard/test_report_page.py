@@ -217,7 +217,7 @@ def test_the_request_is_shown_without_the_folders_of_a_machine(study: Callable[.
 def test_a_sized_study_has_no_capacity_and_no_curves(sized: Stored) -> None:
     page = Page(render(sized.study, sized.trials, sized.points))
     assert "serves 40 requests/s" in page.text
-    assert "is nearest to its limit" in page.text
+    assert "with more load ITL p99 is the first of the SLO's bounds that breaks" in page.text
     assert "Capacity, requests/s" not in page.text
     assert set(data_of(page)) == {"settings", "data-frontier", "data-cost"}
 

@@ -129,6 +129,14 @@ def test_a_winner_whose_backlog_grows_is_bound_by_that(study: Make, trial: Make,
     assert "the winner is bound by its backlog: beyond 12.3 req/s requests pile up for ever" in text
 
 
+def test_a_fleet_that_was_sized_for_a_demand_says_what_more_load_breaks(study: Make, trial: Make, point: Make) -> None:
+    sized = {"capacity_rps": None, "capacity_low_rps": None, "capacity_high_rps": None}
+    text = frontier(study(), [point(trial(**sized))])
+    assert "with more than 12.3 req/s the winner first breaks ttft_p99_s: here 500 ms of 2.00 s" in text
+    text = frontier(study(), [point(trial(binding="backlog", **sized))])
+    assert "with more than 12.3 req/s the winner's requests pile up before a bound breaks" in text
+
+
 def test_sources_say_what_was_measured_and_what_is_absent(trial: Make) -> None:
     assert sources_line(trial().provenance, " of the winner") == (
         "operator times of the winner: measured (aiconfigurator 0.12.0) for qkv_proj; roofline (roofline) for rope; "
