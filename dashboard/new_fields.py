@@ -122,7 +122,8 @@ def trace_part(values: form.Values, wrong: Mapping[str, str], traces: Sequence[A
         className_active="drop active",
     )
     hint = (
-        "CSV or JSON Lines, plain or gzip: Azure, Vidur, Mooncake, BurstGPT, Bailian, OpenAI-style logs. It stays on this service."
+        "CSV or JSON Lines, plain or gzip: prompt_tokens, output_tokens, arrival_s; or the formats of Azure, Vidur, Mooncake, "
+        "BurstGPT, Bailian, OpenAI-style logs. It stays on this service."
     )
     return [
         _field("trace", "Trace", _choice("trace", values["trace"], traces, placeholder="None uploaded yet"), wrong),

@@ -71,6 +71,7 @@ def _openai(rows: Rows) -> list[str]:
 SAMPLES = {
     "azure": lambda rows: _csv("TIMESTAMP,ContextTokens,GeneratedTokens", rows, "2023-11-16 18:15:{at:010.7f},{prompt},{output}"),
     "vidur": lambda rows: _csv("arrived_at,num_prefill_tokens,num_decode_tokens", rows, "{at},{prompt},{output}"),
+    "plain": lambda rows: _csv("arrival_s,prompt_tokens,output_tokens", rows, "{at},{prompt},{output}"),
     "burstgpt": lambda rows: _csv(
         "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type", rows, "{at},GPT-4,{prompt},{output},0,API log"
     ),
