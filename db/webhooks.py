@@ -19,7 +19,7 @@ from simulator.errors import InputError, unknown_name
 PREFIX = "whsec_"
 SECRET_BYTES = 32
 LONGEST_URL = 2000
-URL = "http:// or https://, a host, and neither user nor fragment"
+URL = "http:// or https://, a host, a port up to 65535 or none, and neither user nor fragment"
 
 
 def add(store: Store, url: str, events: Sequence[str] = ()) -> tuple[WebhookRow, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,12 @@ Private = Annotated[
     bool,
     typer.Option("--webhooks-to-private", envvar="TRIMTAB_WEBHOOKS_TO_PRIVATE", help="Let webhooks lead to private addresses."),
 ]
+
+# The fields of lists in their order, with a weight each: what has the highest is left out first on a narrow screen.
+WEBHOOK = {"id": 0, "url": 0, "on": 1, "created_at": 2}
+DELIVERY = {"id": 0, "webhook": 5, "event": 2, "state": 1, "attempts": 3, "created_at": 6, "next_attempt_at": 7, "error": 1}
+# Those that are broken into lines before that.
+LONG, LINE = ("on", "error"), 26
 
 
 @app.callback(invoke_without_command=True)
@@ -62,7 +69,7 @@ def list_(db: Db = DEFAULT_DB, as_json: Json = False) -> None:
     if as_json:
         print_json({"items": documents})
     elif documents:
-        _show(documents, ("id", "url", "on", "created_at"))
+        _show(documents, WEBHOOK)
     else:
         print("there are no webhooks: trimtab webhooks add URL makes one")
 
@@ -114,7 +121,7 @@ def deliveries(
     if as_json:
         print_json({"items": documents})
     elif documents:
-        _show(documents, ("id", "webhook", "event", "state", "attempts", "created_at", "next_attempt_at", "error"))
+        _show(documents, DELIVERY)
     else:
         print("nothing was to be delivered yet")
 
@@ -131,12 +138,14 @@ def send(to_private: Private = False, db: Db = DEFAULT_DB) -> None:
     print(f"{attempts:,} attempted; {left:,} wait")
 
 
-def _show(documents: Sequence[dict[str, Any]], titles: Sequence[str]) -> None:
+def _show(documents: Sequence[dict[str, Any]], weights: Mapping[str, int]) -> None:
+    """Prints the fields in their order; where the screen is too narrow, without those of the highest weight."""
     from search.layout import Column, show
 
-    cells = {title: [_cell(document[title]) for document in documents] for title in titles}
-    show(console(), [Column(title, cells[title], weight, "left") for weight, title in enumerate(titles)])
+    cells = {title: [_cell(document[title]) for document in documents] for title in weights}
+    short = {title: ["\n".join(textwrap.wrap(cell, LINE)) for cell in of] for title, of in cells.items() if title in LONG}
+    show(console(), [Column(title, cells[title], weight, "left", short.get(title)) for title, weight in weights.items()])
 
 
 def _cell(value: object) -> str:
-    return ",".join(value) if isinstance(value, list) else "-" if value is None else str(value)
+    return ", ".join(value) if isinstance(value, list) else "-" if value is None else str(value)

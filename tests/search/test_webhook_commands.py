@@ -94,7 +94,9 @@ def test_a_test_sends_now_and_says_what_came_of_it(
     assert len(receiver.got) == 3
     items = documents(capsys, "webhooks", "deliveries", added["id"], "--db", db)["items"]
     assert [item["state"] for item in items] == ["failed", "failed", "failed", "done"]
-    assert items[0]["id"] in said(capsys, "webhooks", "deliveries", "--db", db)
+    listed = said(capsys, "webhooks", "deliveries", "--db", db)
+    assert items[0]["id"] in listed and "it answered 500" in listed, "the error is shown also where not every column fits"
+    assert "study.infeasible" in said(capsys, "webhooks", "list", "--db", db)
 
 
 def test_what_is_due_is_sent_by_command_where_there_is_no_worker(
