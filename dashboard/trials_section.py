@@ -22,15 +22,19 @@ BLOCK = 100
 MOST_SORTS = 3
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Column = tuple[str, Field, Mapping[str, str] | None]
-EVERY = {"sortable": True, "resizable": True, "minWidth": 112, "flex": 1, "wrapHeaderText": True, "autoHeaderHeight": True}
+EVERY = {"sortable": True, "resizable": True, "flex": 1, "wrapHeaderText": True, "autoHeaderHeight": True}
+# Titles break between words, and after the underscores of a knob's name; a column is as wide as the longest part, its filter
+# and its margins, and one of texts as wide as most of them.
+BREAK = "\u200b"
+LETTER_PX, BESIDE_PX, TEXT_PX = 8, 60, 140
 # Three significant digits: more would be read as more than is known.
 DIGITS = {"function": "params.value == null ? '\u2013' : d3.format(',.3~r')(params.value)"}
 WHOLE = {"function": "params.value == null ? '\u2013' : d3.format(',~r')(params.value)"}
 FIXED: dict[str, Column] = {
     "number": ("Trial", Field(("number",)), WHOLE),
-    "state": ("State", Field(("state",), "text"), None),
     "capacity_rps": ("Capacity (requests/s)", Field(("capacity_rps",)), DIGITS),
     "binding": ("What binds it", Field(("binding",), "text"), None),
+    "state": ("State", Field(("state",), "text"), None),
 }
 MORE: dict[str, Column] = {
     "usd_per_hour": ("$ an hour", Field(("metrics", "usd_per_hour")), DIGITS),
@@ -48,9 +52,10 @@ def columns_of(study: StudyRow) -> dict[str, Column]:
     found: dict[str, Column] = dict(list(FIXED.items())[:1])
     for name in dict.fromkeys(["device", *varied(study)]):
         found[name] = (name, Field(("deployment", name), _kind(study, name)), None if _kind(study, name) == "text" else WHOLE)
-    found |= dict(list(FIXED.items())[1:])
     for name in study.request["objectives"]:
-        found[name] = (axis_of(name, {}).brief, sampled.stored_value(name), DIGITS)
+        axis = axis_of(name, {})
+        found[name] = (f"{axis.brief} ({axis.unit})" if axis.unit == "s" else axis.brief, sampled.stored_value(name), DIGITS)
+    found |= {name: column for name, column in FIXED.items() if name not in found}
     return found | {name: value for name, value in MORE.items() if name not in found}
 
 
@@ -64,7 +69,8 @@ def _kind(study: StudyRow, name: str) -> sampled.Kind:
 def section_of(study: StudyRow) -> Component:
     """Returns the section: the choice of columns, the grid, and the download of everything."""
     columns = columns_of(study)
-    shown = [name for name in columns if name not in MORE]
+    sized = bool(study.request.get("demand"))
+    shown = shown_of(study)
     pick = dcc.Dropdown(
         id="study-columns",
         options=[{"label": title, "value": name} for name, (title, _, _) in columns.items()],
@@ -75,14 +81,7 @@ def section_of(study: StudyRow) -> Component:
     table = grid.AgGrid(
         id="study-grid",
         columnDefs=definitions(study, shown),
-        defaultColDef={
-            "sortable": True,
-            "resizable": True,
-            "minWidth": 112,
-            "flex": 1,
-            "wrapHeaderText": True,
-            "autoHeaderHeight": True,
-        },
+        defaultColDef=EVERY,
         rowModelType="infinite",
         dashGridOptions={
             "cacheBlockSize": BLOCK,
@@ -102,8 +101,14 @@ def section_of(study: StudyRow) -> Component:
         head,
         html.Div(table, className="grid"),
         html.P(id="study-rows", className="caption"),
-        caption="Every deployment that was tried, at its capacity. Click a row to open it.",
+        caption=f"Every deployment that was tried, at {'the demand' if sized else 'its capacity'}. Click a row to open it.",
     )
+
+
+def shown_of(study: StudyRow) -> list[str]:
+    """Returns the columns that are shown until others are chosen; a fleet that was sized for a demand has no capacity."""
+    left_out = {*MORE, *(("capacity_rps",) if study.request.get("demand") else ())} - set(study.request["objectives"])
+    return [name for name in columns_of(study) if name not in left_out]
 
 
 def definitions(study: StudyRow, shown: list[str]) -> list[dict[str, Any]]:
@@ -113,11 +118,17 @@ def definitions(study: StudyRow, shown: list[str]) -> list[dict[str, Any]]:
         kind = "agTextColumnFilter" if field.kind == "text" else "agNumberColumnFilter"
         options = ["contains", "equals"] if field.kind == "text" else ["equals", "lessThan", "greaterThan", "inRange"]
         about = {"filterOptions": options, "maxNumConditions": 1, "buttons": ["apply", "reset"]}
-        column = {"field": name, "headerName": title, "filter": kind, "filterParams": about, "hide": name not in shown}
+        column: dict[str, Any] = {"field": name, "headerName": title.replace("_", f"_{BREAK}"), "hide": name not in shown}
+        column |= {"filter": kind, "filterParams": about, "minWidth": _least_px(title, field)}
         column |= {"valueFormatter": format_} if format_ else {}
         column |= {"type": "rightAligned"} if field.kind == "number" else {}
         found.append(column)
     return found
+
+
+def _least_px(title: str, field: Field) -> int:
+    longest = max(len(part) for part in title.replace("_", "_ ").split())
+    return max(LETTER_PX * longest + BESIDE_PX, TEXT_PX if field.kind == "text" else 0)
 
 
 def rows_of(store: Store, study: StudyRow, request: Mapping[str, Any]) -> dict[str, Any]:

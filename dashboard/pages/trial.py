@@ -203,7 +203,7 @@ def _plain(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, Mapping):
-        return knob(name, value)
+        return knob(name, value) if value else "by default"
     return ABSENT if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -59,7 +59,7 @@ def drift(
     try:
         if (client := remote.service()) is not None:
             if again:
-                raise InputError("--search", True, "nothing with --server: submit the study's request with the trace to it")
+                raise InputError("--search", "given", "nothing with --server: submit the study's request with the trace to it")
             with client:
                 found = _rebuilt(remote.drift(client, study, trace, asked))
         else:

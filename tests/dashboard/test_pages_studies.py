@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dashboard.trials_section import columns_of, shown_of
 from tests.api.asking import Service
 from tests.dashboard.browsing import browser, drawn, until, visit
 from tests.dashboard.storing import keep
@@ -14,6 +15,7 @@ from tests.dashboard.storing import keep
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+    from db.rows import StudyRow
     from tests.dashboard.conftest import Stored
 
 __all__ = ["browser", "visit"]
@@ -89,6 +91,19 @@ def test_a_column_sorts_in_the_database(address: str, visit: Callable[..., Page]
         ".sort((a, b) => a[0] - b[0]).map((pair) => pair[1]); return cells.length > 3"
         " && cells.every((value, i) => !i || value >= cells[i - 1]) && cells[0] < cells[cells.length - 1]; })()",
     )
+
+
+def test_the_grid_shows_what_a_study_was_asked_for_under_titles_that_break_between_words(
+    address: str, visit: Callable[..., Page], study: Callable[..., StudyRow]
+) -> None:
+    page = visit(address, ".grid")
+    to_grid(page)
+    title = page.inner_text('.ag-header-cell[col-id="max_num_batched_tokens"] .ag-header-cell-text')
+    assert title.split("\u200b") == ["max_", "num_", "batched_", "tokens"]
+    sized = study(request={**study().request, "demand": {"rate_rps": 40.0}, "objectives": ["usd_per_hour", "ttft_p99_s"]})
+    assert {"usd_per_hour", "ttft_p99_s"} < set(shown_of(sized)) and "capacity_rps" not in shown_of(sized)
+    assert "capacity_rps" in shown_of(study()) and "usd_per_hour" not in shown_of(study())
+    assert columns_of(sized)["ttft_p99_s"][0] == "TTFT p99 (s)"
 
 
 def test_a_row_opens_its_trial_and_a_trial_shows_its_parts(address: str, visit: Callable[..., Page]) -> None:
