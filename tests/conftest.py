@@ -1,9 +1,14 @@
 """What holds for all tests: no property fails for taking long, since the machine may be busy with something else."""
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("patient", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.register_profile(
+    "patient",
+    settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("patient")
 
 # Those that take minutes begin first, so that in the end no process waits for another.

@@ -31,7 +31,7 @@ LONG: dict[str, Any] = {
     "space": {"device": ["H100-SXM", "L40S"], "max_num_batched_tokens": {"low": 512, "high": 4096, "step": 16}},
     "budget": {"max_gpus": 2, "trials": 400},
 }
-START_S, END_S = 60.0, 30.0
+START_S, END_S = 120.0, 60.0
 
 
 class Service:

@@ -14,7 +14,7 @@ from dashboard.app import page_of
 from dashboard.figures import trend
 from db.session import Store, open_store
 from tests.api.asking import Service
-from tests.dashboard.browsing import LOCAL, browser
+from tests.dashboard.browsing import LOCAL, PATIENCE_MS, browser
 from tests.nights import night, nights
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def test_the_page_shows_what_changed_why_and_the_trends(browser: Browser, addres
     wrong: list[str] = []
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: None if request.url.startswith(LOCAL) else wrong.append(request.url))
@@ -97,7 +97,7 @@ def test_the_page_shows_what_changed_why_and_the_trends(browser: Browser, addres
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.click("table >> a >> nth=0")
     page.wait_for_url("**/regressions?**run=r-*")
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE_MS / 1000
     while "as in the baseline" not in page.inner_text(".changes"):
         assert time.monotonic() < end
         page.wait_for_timeout(100)

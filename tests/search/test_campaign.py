@@ -89,7 +89,7 @@ def wait_until_gone(out: Path) -> None:
                 found += [path.parent.name] if marked in path.read_bytes() else []
         return found
 
-    until = time.monotonic() + 40
+    until = time.monotonic() + 120
     while running():
         assert time.monotonic() < until, running()
         time.sleep(0.1)

@@ -73,11 +73,12 @@ def test_after_a_failure_the_same_message_is_sent_again_later_with_a_new_signatu
         secret = hook(store, receiver)
         ended(store)
         for attempt, status in enumerate((500, 503), 1):
+            before = datetime.now(UTC)
             assert send_due(store, HERE) == 1
-            row = only(store)
+            row, after = only(store), datetime.now(UTC)
             assert (row.state, row.status, row.attempts, row.error) == ("waiting", status, attempt, f"it answered {status}")
-            wait = (row.not_before - datetime.now(UTC)).total_seconds()
-            assert 0.8 * outbox.delay_s(attempt) - 3 < wait < 1.2 * outbox.delay_s(attempt)
+            shortest, longest = (timedelta(seconds=share * outbox.delay_s(attempt)) for share in (0.8, 1.2))
+            assert before + shortest <= row.not_before <= after + longest
             assert send_due(store, HERE) == 0, "it is not due yet"
             make_due(store)
         assert send_due(store, HERE) == 1 and only(store).state == "done"
@@ -91,7 +92,7 @@ def test_who_does_not_answer_in_time_is_tried_again(store: Store) -> None:
         ended(store)
         began = time.monotonic()
         send_due(store, Sending(to_private=True, timeout_s=0.3))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         assert (only(store).state, only(store).status, only(store).error) == ("waiting", None, "no answer within 0.3 s")
         make_due(store)
         send_due(store, HERE)
@@ -138,7 +139,7 @@ def test_one_that_hangs_holds_up_no_other(store: Store) -> None:
         ended(store)
         began = time.monotonic()
         send_due(store, Sending(to_private=True, timeout_s=1.5))
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
         assert sorted(row.state for row in webhooks.deliveries(store)) == ["done", "waiting"]
 
 
@@ -162,7 +163,7 @@ def test_a_sender_that_is_told_to_end_does_so_in_seconds_and_loses_nothing(store
         with Sender(store, HERE):
             until(lambda: bool(receiver.got), 30, "nothing was sent")
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20, "well before the receiver would have answered"
         assert (only(store).state, only(store).error) == ("waiting", "its sender was stopped")
         make_due(store)
         send_due(store, HERE)

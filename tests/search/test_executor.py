@@ -90,7 +90,7 @@ def test_an_abandoned_iterator_starts_no_more_items(executor: Executor) -> None:
 def test_threads_run_items_side_by_side() -> None:
     from search.executor.threads import Threads
 
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
 
     def meet(_: int) -> int:
         meeting.wait()

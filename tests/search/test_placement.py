@@ -92,7 +92,7 @@ PLACE = Place(1, "H100-SXM")
 @pytest.mark.slow
 def test_a_run_holds_its_gpus_and_gives_them_back(cluster: None, tmp_path: Path) -> None:
     for turn in range(3):
-        gpus, threads = placement.run(partial(measured, tmp_path / str(turn), "ok", 0.0), Place(2, "H100-SXM"), timeout_s=60)
+        gpus, threads = placement.run(partial(measured, tmp_path / str(turn), "ok", 0.0), Place(2, "H100-SXM"), timeout_s=180)
         assert gpus == "0,1" and threads == os.environ.get("OMP_NUM_THREADS")
         assert gone(told(tmp_path / str(turn) / "pids"), 0)
 
@@ -100,7 +100,7 @@ def test_a_run_holds_its_gpus_and_gives_them_back(cluster: None, tmp_path: Path)
 @pytest.mark.slow
 def test_a_fault_of_the_engine_is_raised_as_it_is(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(faults.OutOfMemory, match=r"20\.00 GiB") as raised:
-        placement.run(partial(measured, tmp_path, "oom", 0.0), PLACE, timeout_s=60)
+        placement.run(partial(measured, tmp_path, "oom", 0.0), PLACE, timeout_s=180)
     assert raised.value.kind == "out_of_memory" and raised.value.log == tmp_path / "vllm.log"
 
 
@@ -128,7 +128,7 @@ def test_a_run_that_is_overdue_stopped_or_interrupted_leaves_nothing(cluster: No
 @pytest.mark.slow
 def test_a_worker_that_is_lost_is_told(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(Displaced, match="lost"):
-        placement.run(partial(os._exit, 9), PLACE, timeout_s=60)
+        placement.run(partial(os._exit, 9), PLACE, timeout_s=180)
 
 
 @pytest.mark.slow
@@ -137,12 +137,12 @@ def test_gpus_that_no_node_has_are_refused_and_those_in_use_are_waited_for(clust
         placement.run(os.getpid, Place(3, "H100-SXM"))
     done: list[object] = []
     both = Place(2, "H100-SXM")
-    first = threading.Thread(target=lambda: done.append(placement.run(partial(measured, tmp_path, "ok", 2.0), both)))
+    first = threading.Thread(target=lambda: done.append(placement.run(partial(measured, tmp_path, "ok", 5.0), both)))
     first.start()
     while not (tmp_path / "pids").exists():
         time.sleep(0.05)
     with pytest.raises(Overdue):
         placement.run(os.getpid, both, timeout_s=0.5)
-    assert placement.run(os.getpid, both, timeout_s=60) != os.getpid()
+    assert placement.run(os.getpid, both, timeout_s=180) != os.getpid()
     first.join()
     assert done

@@ -22,7 +22,7 @@ def starts(notes: Path) -> list[int]:
 def test_what_dies_is_started_again_ever_later(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     with Supervisor([sys.executable, "-c", NOTE + "sys.exit(3)", str(notes)], first_wait_s=0.05) as watched:
-        until(lambda: len(starts(notes)) >= 3, 30, "it was not started three times")
+        until(lambda: len(starts(notes)) >= 3, 120, "it was not started three times")
     ended = len(starts(notes))
     assert watched.starts == ended
     assert len(set(starts(notes))) == ended
@@ -31,7 +31,7 @@ def test_what_dies_is_started_again_ever_later(tmp_path: Path) -> None:
 def test_the_end_ends_it_also_where_it_will_not(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     with Supervisor([sys.executable, "-c", NOTE + "time.sleep(600)", str(notes)]) as watched:
-        until(lambda: bool(starts(notes)), 30, "it was not started")
+        until(lambda: bool(starts(notes)), 120, "it was not started")
     assert watched.process is not None and watched.process.returncode is not None
     assert not psutil.pid_exists(starts(notes)[0])
 
@@ -42,8 +42,8 @@ def test_who_is_killed_takes_it_along(tmp_path: Path) -> None:
     code = f"import time; from search.supervisor import Supervisor\nwith Supervisor({child!r}): time.sleep(600)"
     parent = subprocess.Popen([sys.executable, "-c", code])
     try:
-        until(lambda: bool(starts(notes)), 30, "it was not started")
+        until(lambda: bool(starts(notes)), 120, "it was not started")
     finally:
         parent.kill()
         parent.wait()
-    until(lambda: not psutil.pid_exists(starts(notes)[0]), 30, "it outlived who started it")
+    until(lambda: not psutil.pid_exists(starts(notes)[0]), 120, "it outlived who started it")

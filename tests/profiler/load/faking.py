@@ -13,7 +13,7 @@ from profiler.load.engines import Command, Launch
 
 SERVER = str(Path(__file__).with_name("fake_server.py"))
 # Beyond any start on a loaded machine; nothing waits that long unless the server never becomes ready.
-READY_S = 30.0
+READY_S = 90.0
 
 
 class Fake:
@@ -40,7 +40,7 @@ def told(path: Path) -> list[int]:
     return [int(pid) for pid in path.read_text(encoding="utf-8").split()]
 
 
-def gone(pids: Iterable[int], within_s: float = 10.0) -> bool:
+def gone(pids: Iterable[int], within_s: float = 60.0) -> bool:
     """Returns whether none of the processes lives any more, at the latest after so many seconds."""
     until = time.monotonic() + within_s
     while any(_lives(pid) for pid in pids):

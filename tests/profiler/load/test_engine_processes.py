@@ -49,7 +49,7 @@ def test_nothing_is_left_when_the_user_is_ended(number: signal.Signals, tmp_path
         family = [process.pid for process in psutil.Process(user.pid).children(recursive=True)]
         assert len(set(family) | set(told(pids))) >= 4
         user.send_signal(number)
-        user.wait(20)
+        user.wait(60)
     assert gone({*family, *told(pids)})
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_left_when_the_user_and_its_children_are_killed_together(tmp_
         assert user.stdout.readline() == "ready\n"
         for process in (*psutil.Process(user.pid).children(), psutil.Process(user.pid)):
             process.kill()
-        user.wait(20)
+        user.wait(60)
     assert gone(told(pids))
 
 

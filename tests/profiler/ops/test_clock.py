@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
 
 import pytest
 
@@ -22,10 +24,40 @@ class Counting(Machine):
         self.flushes += 1
 
 
-def test_a_run_takes_as_long_as_it_takes() -> None:
-    sample = clock.sample_of(Case(lambda: time.sleep(0.004), flush=False), Counting())
-    assert 0.004 <= sample.seconds < 0.02
+class Timepiece:
+    """Tells a time that goes on with what is run alone, whatever else the machine does."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def takes(self, seconds: float | Iterator[float]) -> Callable[[], None]:
+        """Returns a run of so many seconds, or of the next of them."""
+
+        def run() -> None:
+            self.now += seconds if isinstance(seconds, float) else next(seconds)
+
+        return run
+
+
+@pytest.fixture
+def timepiece(monkeypatch: pytest.MonkeyPatch) -> Timepiece:
+    made = Timepiece()
+    monkeypatch.setattr(clock, "perf_counter", made)
+    return made
+
+
+def test_a_run_takes_as_long_as_it_takes(timepiece: Timepiece) -> None:
+    sample = clock.sample_of(Case(timepiece.takes(0.004), flush=False), Counting())
+    assert sample.seconds == pytest.approx(0.004) and sample.spread == pytest.approx(0.0)
     assert sample.reps >= clock.LEAST_REPS
+
+
+def test_the_machine_s_own_clock_is_read() -> None:
+    sample = clock.sample_of(Case(lambda: time.sleep(0.004), flush=False), Counting())
+    assert sample.seconds >= 0.004
 
 
 @pytest.mark.parametrize("flush", [True, False])
@@ -36,12 +68,12 @@ def test_caches_are_flushed_before_every_run_or_none(flush: bool) -> None:
     assert len(runs) == sample.reps + clock.WARM_UPS if flush else len(runs) > sample.reps
 
 
-def test_a_baseline_is_taken_off() -> None:
-    case = Case(lambda: time.sleep(0.008), flush=False, baseline=lambda: time.sleep(0.005))
-    assert 0.001 < clock.sample_of(case, Counting()).seconds < 0.006
+def test_a_baseline_is_taken_off(timepiece: Timepiece) -> None:
+    case = Case(timepiece.takes(0.008), flush=False, baseline=timepiece.takes(0.005))
+    assert clock.sample_of(case, Counting()).seconds == pytest.approx(0.003)
 
 
-def test_runs_that_disagree_get_company() -> None:
-    uneven = iter([0.001, 0.012] * 100)
-    even = clock.sample_of(Case(lambda: time.sleep(0.01), flush=True), Counting())
-    assert clock.sample_of(Case(lambda: time.sleep(next(uneven)), flush=True), Counting()).reps > even.reps
+def test_runs_that_disagree_get_company(timepiece: Timepiece) -> None:
+    even = clock.sample_of(Case(timepiece.takes(0.01), flush=True), Counting())
+    uneven = clock.sample_of(Case(timepiece.takes(cycle([0.001, 0.012])), flush=True), Counting())
+    assert uneven.reps > even.reps
