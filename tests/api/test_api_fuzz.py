@@ -16,7 +16,7 @@ from search import service
 from search.request import SearchRequest
 from tests.api.asking import REQUEST, Service
 
-CASES, RUN_S, MOST_S = 2_000, 45, 240
+CASES, RUN_S, MOST_S = 2_000, 45, 600
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method"
 # The study that is in the store, by its name: what deletes and cancels takes whole ids alone, and leaves it.
 CONFIG = """

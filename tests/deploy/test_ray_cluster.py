@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 [CLUSTER] = [each for each in stated(KUSTOMIZE / "components" / "ray") if each["kind"] == "RayCluster"]
 BIN = Path(sys.executable).parent
 # A node compiles the kernels for its first trial.
-START_S, COMPILED_S = 90, 300
+START_S, COMPILED_S = 240, 600
 COUNTING = """
 import sys, time
 from search.executor.ray import RayExecutor

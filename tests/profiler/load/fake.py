@@ -17,11 +17,13 @@ from profiler.load.target import Target
 
 @dataclass
 class Fake:
-    """`first_s` after a request its first token goes out, the next ones `gap_s` apart; `fault` is how it misbehaves."""
+    """`first_s` after a request its first token goes out, the next ones `gap_s` apart; `fault` is how it misbehaves once it has
+    answered `healthy` requests."""
 
     first_s: float = 0.02
     gap_s: float = 0.005
     fault: str | None = None
+    healthy: int = 0
     bundle: int = 1
     counts: bool = True
     times: dict[str, list[float]] = field(default_factory=dict)
@@ -36,16 +38,16 @@ class Fake:
         self.flying += 1
         self.most = max(self.most, self.flying)
         try:
-            return await self._answer(request, body)
+            return await self._answer(request, body, self.fault if len(self.arrived) > self.healthy else None)
         finally:
             self.flying -= 1
 
-    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        if self.fault == "500":
+    async def _answer(self, request: web.Request, body: dict[str, Any], fault: str | None) -> web.StreamResponse:
+        if fault == "500":
             return web.json_response({"error": {"message": "out of luck"}}, status=500)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        if self.fault == "silent":
+        if fault == "silent":
             await asyncio.sleep(30)
         await asyncio.sleep(self.first_s)
         chat, tokens = "messages" in body, body["max_tokens"]
@@ -56,10 +58,10 @@ class Fake:
             if sent:
                 await asyncio.sleep(self.gap_s)
             count = min(self.bundle, tokens - sent)
-            if self.fault == "malformed" and sent == 2:
+            if fault == "malformed" and sent == 2:
                 await response.write(b"data: {this is no JSON\n\n")
                 continue
-            if self.fault == "dies" and sent == 2:
+            if fault == "dies" and sent == 2:
                 assert request.transport is not None
                 request.transport.abort()
                 return response

@@ -33,7 +33,7 @@ def traffic(count: int = 12, **more: Any) -> Traffic:
     return draw(Workload.parse({**LENGTHS, "num_requests": count, "seed": 3, **more}), None, 3)
 
 
-def measure(fake: Fake, sent: Traffic, rate: float | None = 50.0, silence_s: float = 1.0, **how: Any) -> Measured:
+def measure(fake: Fake, sent: Traffic, rate: float | None = 50.0, silence_s: float = 30.0, **how: Any) -> Measured:
     async def go() -> Measured:
         async with serving(fake, **how) as target:
             return await run_async(target, sent, rate, Options(vocabulary=500, silence_s=silence_s, warmup=1))
@@ -88,14 +88,12 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "kind"), FAULTS)
 def test_every_fault_is_a_record(fault: str, kind: str) -> None:
-    sent = traffic(4, output_tokens={"fixed": 5})
+    sent, silence_s = traffic(4, output_tokens={"fixed": 5}), 0.5 if fault == "silent" else 30.0
 
     async def go() -> Measured:
-        fake = Fake()
-        async with serving(fake) as target:
-            # The warm-up is answered, what follows is not.
-            asyncio.get_running_loop().call_later(0.15, setattr, fake, "fault", fault)
-            return await run_async(target, sent, 40.0, Options(vocabulary=500, silence_s=0.5, warmup=1))
+        # A first request tells what the server understands, a second one warms it up: what follows is not answered.
+        async with serving(Fake(fault=fault, healthy=2)) as target:
+            return await run_async(target, sent, 40.0, Options(vocabulary=500, silence_s=silence_s, warmup=1))
 
     found = asyncio.run(go())
     assert found.faults == {kind: 4} and found.reasons[kind]
