@@ -66,6 +66,25 @@ FIELDS = {
 }
 
 
+# What the sliders may say: the least and the most.
+WHAT_IF: Mapping[str, tuple[float, float]] = {"if_demand": (0.25, 4.0), "if_headroom": (0.0, 100.0), "if_slo": (0.25, 2.0)}
+
+
+def sliders_of(values: Mapping[str, Any], query: Mapping[str, str] = {}) -> list[float]:
+    """Returns where the sliders stand, in the order of WHAT_IF: as an address has them, else so that they change nothing.
+
+    Raises InputError for what a slider cannot say.
+    """
+    plain = {"if_demand": 1.0, "if_headroom": float(values["headroom"] or 0.0), "if_slo": 1.0}
+    found = []
+    for name, (low, high) in WHAT_IF.items():
+        value = _number(name, query[name]) if query.get(name) else plain[name]
+        if value is None or (name in query and not low <= value <= high):
+            raise InputError(name, query[name], f"a number from {low:g} to {high:g}")
+        found.append(float(value))
+    return found
+
+
 def values_of(query: Mapping[str, str]) -> Values:
     """Returns the fields as an address has them, the defaults where it says nothing; raises InputError for no number."""
     found = dict(DEFAULTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
@@ -62,8 +62,9 @@ def layout(view: View) -> Component:
             dcc.Store(id="plan-key"),
             dcc.Store(id="plan-defaults", data=form.DEFAULTS),
             dcc.Store(id="plan-addressed"),
+            dcc.Store(id="plan-asked", data={name: view.query[name] for name in form.WHAT_IF if view.query.get(name)}),
             dcc.Interval(id="plan-poll", interval=POLL_MS, disabled=True),
-            _sliders(),
+            _sliders(form.sliders_of(values, view.query)),
             html.Div(id="plan-found", **aria(live="polite")),
         ]
     )
@@ -141,8 +142,11 @@ def _choice(name: str, values: form.Values, options: Any, nothing: str = "") -> 
     return dcc.Dropdown(id=f"plan-{name}", options=known, value=value, clearable=bool(nothing), placeholder=nothing)
 
 
-def _sliders() -> Component:
-    def slider(name: str, label: str, low: float, high: float, step: float, at: float, marks: dict[float, str]) -> Component:
+def _sliders(at: Sequence[float]) -> Component:
+    places = dict(zip(form.WHAT_IF, at, strict=True))
+
+    def slider(name: str, label: str, step: float, marks: dict[float, str]) -> Component:
+        (low, high), at = form.WHAT_IF[f"if_{name}"], places[f"if_{name}"]
         control = dcc.Slider(id=f"plan-if-{name}", min=low, max=high, step=step, value=at, marks=marks)
         return html.Div([html.Label(label, id=f"plan-if-{name}-label"), control], className="field")
 
@@ -152,9 +156,9 @@ def _sliders() -> Component:
             html.P("From the stored latency curves: nothing is simulated again.", className="caption"),
             html.Div(
                 [
-                    slider("demand", "Demand, times", 0.25, 4.0, 0.05, 1.0, {0.25: "¼", 1.0: "1", 2.0: "2", 4.0: "4"}),
-                    slider("headroom", "Headroom, %", 0, 100, 5, 10, {0: "0", 50: "50", 100: "100"}),
-                    slider("slo", "SLO, times", 0.25, 2.0, 0.05, 1.0, {0.25: "¼", 1.0: "1", 2.0: "2"}),
+                    slider("demand", "Demand, times", 0.05, {0.25: "¼", 1.0: "1", 2.0: "2", 4.0: "4"}),
+                    slider("headroom", "Headroom, %", 5, {0: "0", 50: "50", 100: "100"}),
+                    slider("slo", "SLO, times", 0.05, {0.25: "¼", 1.0: "1", 2.0: "2"}),
                 ],
                 className="fields three",
             ),
@@ -182,20 +186,21 @@ def changes_of(before: PlanRequest, slo: Mapping[str, float], demand: float, hea
 def register(app: Dash, store: Callable[[], Store]) -> None:
     """Adds planning in the background, its end, and the sliders."""
     fields = [State(f"plan-{name}", "value") for name in form.DEFAULTS]
+    sliders = [f"plan-{name.replace('_', '-')}" for name in form.WHAT_IF]
 
     @app.callback(
         Output("plan-key", "data"),
         Output("plan-poll", "disabled", allow_duplicate=True),
         Output("plan-wrong", "children"),
         Output("plan-told", "children", allow_duplicate=True),
-        Output("plan-if-headroom", "value"),
-        Output("plan-if-demand", "value"),
-        Output("plan-if-slo", "value"),
+        *(Output(slider, "value") for slider in sliders),
         Input("plan-go", "n_clicks"),
+        State("plan-key", "data"),
+        State("plan-asked", "data"),
         *fields,
         prevent_initial_call=True,
     )
-    def begin(clicks: int | None, *given: Any) -> tuple[object, ...]:
+    def begin(clicks: int | None, before: str | None, asked: dict[str, str] | None, *given: Any) -> tuple[object, ...]:
         if not clicks:
             return (no_update,) * 7
         values = dict(zip(form.DEFAULTS, given, strict=True))
@@ -206,7 +211,8 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
         key = request.model_dump_json()
         url = store().engine.url.render_as_string(hide_password=False)
         WORK.begin(key, planned, request, url)
-        return key, False, "", "Planning …", values["headroom"] or 0, 1, 1
+        # What an address said of the sliders holds for its own plan alone.
+        return key, False, "", "Planning …", *form.sliders_of(values, (asked or {}) if before is None else {})
 
     @app.callback(
         Output("plan-found", "children"),
@@ -217,9 +223,7 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
         Output("plan-wrong", "children", allow_duplicate=True),
         Input("plan-poll", "n_intervals"),
         Input("plan-cancel", "n_clicks"),
-        Input("plan-if-demand", "value"),
-        Input("plan-if-headroom", "value"),
-        Input("plan-if-slo", "value"),
+        *(Input(slider, "value") for slider in sliders),
         State("plan-key", "data"),
         prevent_initial_call=True,
     )
@@ -255,8 +259,8 @@ def register(app: Dash, store: Callable[[], Store]) -> None:
         return shown(found), True, "", True, False, ""
 
     address = ClientsideFunction("trimtab", "planned")
-    parts = (Output("plan-addressed", "data"), Input("plan-key", "data"), State("plan-defaults", "data"), *fields)
-    app.clientside_callback(address, *parts, prevent_initial_call=True)  # type: ignore[no-untyped-call]
+    shared = [Input("plan-key", "data"), *(Input(slider, "value") for slider in sliders), State("plan-defaults", "data"), *fields]
+    app.clientside_callback(address, Output("plan-addressed", "data"), *shared, prevent_initial_call=True)  # type: ignore[no-untyped-call]
 
 
 def _request(store: Store, values: Mapping[str, Any]) -> PlanRequest:

@@ -33,6 +33,15 @@ def test_the_defaults_are_a_request_and_say_nothing_in_an_address() -> None:
     assert (request.demand.mean_rps, request.fleet.headroom, request.fleet.survives) == (40.0, 0.1, "instance")
 
 
+def test_sliders_stand_where_an_address_has_them_and_else_change_nothing() -> None:
+    values = form.DEFAULTS | {"headroom": 25.0}
+    assert form.sliders_of(values) == [1.0, 25.0, 1.0]
+    assert form.sliders_of(values, {"if_demand": "2", "mean": "7"}) == [2.0, 25.0, 1.0]
+    for name, text in (("if_demand", "9"), ("if_slo", "0.1"), ("if_headroom", "many")):
+        with pytest.raises(InputError, match=f"{name}: '{text}'"):
+            form.sliders_of(values, {name: text})
+
+
 def test_one_trial_of_a_study_is_planned_alone() -> None:
     values = form.values_of({"study": "s-1", "trial": "7"})
     assert PlanRequest.parse(form.document_of(values)).trials == (7,)
