@@ -5,7 +5,6 @@ The command itself is declared in `search.cli`, which is the one door; here is w
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,19 +22,6 @@ if TYPE_CHECKING:
 
     Writer = Callable[[TextIO, Outcome, Traffic], tuple[str, ...]]
 
-REQUEST_COLUMNS = (
-    "request_id",
-    "arrived_at_s",
-    "num_prefill_tokens",
-    "num_decode_tokens",
-    "replica",
-    "first_scheduled_s",
-    "first_token_s",
-    "finished_s",
-    "preemptions",
-    "cached_tokens",
-    "rejected",
-)
 LATENCIES = {
     "ttft_s": "TTFT",
     "tpot_s": "TPOT",
@@ -255,41 +241,11 @@ def _source(origin: Mapping[str, Any]) -> str:
 
 def writers() -> dict[str, Writer]:
     """Returns by option of `simulate` what writes its file and returns notes on what it left out."""
+    from simulator.requests import write_requests
     from simulator.steps import write_steps
     from simulator.timeline import write_timeline
 
     return {"--requests": write_requests, "--steps": write_steps, "--timeline": write_timeline}
-
-
-def write_requests(file: TextIO, outcome: Outcome, traffic: Traffic) -> tuple[str, ...]:
-    """Writes one CSV row a request in the traffic's order, times in seconds on its clock; empty where nothing happened.
-
-    `request_id` is the zero-based row of the trace; `cached_tokens` were found in the prefix cache when it was first admitted.
-    """
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(REQUEST_COLUMNS)
-    columns = (
-        outcome.row,
-        outcome.arrived_at,
-        traffic.prompt_tokens,
-        traffic.output_tokens,
-        outcome.replica,
-        outcome.first_scheduled_at,
-        outcome.first_token_at,
-        outcome.finished_at,
-        outcome.preemptions,
-        outcome.cached_tokens,
-        outcome.rejected,
-    )
-    for row in zip(*(column.tolist() for column in columns), strict=True):
-        number, arrived, prompt, output, replica, *moments, preemptions, cached, rejected = row
-        place = "" if replica < 0 else replica
-        writer.writerow([number, _time(arrived), prompt, output, place, *map(_time, moments), preemptions, cached, int(rejected)])
-    return ()
-
-
-def _time(moment: float) -> str:
-    return "" if math.isnan(moment) else repr(moment)
 
 
 def warm_up() -> int:

@@ -13,7 +13,7 @@ from simulator import catalog, knobs
 from simulator.errors import Infeasible, InputError
 from simulator.kernel import engine
 from simulator.kernel.pricelist import PriceList
-from simulator.kernel.records import Prices
+from simulator.kernel.state import Prices
 from simulator.memory import MemoryPlan, plan
 from simulator.optime.chain import Through
 from simulator.optime.provenance import Provenance

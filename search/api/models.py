@@ -288,17 +288,3 @@ class Corrections(Document):
     """All corrections by name."""
 
     items: list[CorrectionLine]
-
-
-class Launchable(Document):
-    """An engine: the file that serves a trial on it, or why there is none."""
-
-    engine: str
-    file: str | None
-    refused: str | None
-
-
-class Launches(Document):
-    """The engines, by name."""
-
-    items: list[Launchable]

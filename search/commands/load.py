@@ -152,8 +152,8 @@ def _progress(done: int, total: int) -> None:
 
 
 def _write(path: Path, measured: Measured, asked: Load) -> None:
-    from simulator.cli import write_requests
     from simulator.draw import draw
+    from simulator.requests import write_requests
 
     with target(path, "--requests") as out:
         write_requests(out, measured.outcome, draw(asked.workload, None, asked.workload.seed))

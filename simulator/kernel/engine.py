@@ -14,8 +14,9 @@ from simulator.kernel import gaps, loop, packed
 from simulator.kernel.jit import entry, passed
 from simulator.kernel.limits import Fleet, Frontend, Limits, Stop
 from simulator.kernel.pricelist import PriceList
-from simulator.kernel.records import CANCELLED, JOURNAL, NOBODY, Prices, World
+from simulator.kernel.records import CANCELLED, JOURNAL, NOBODY
 from simulator.kernel.routed import ask_for_all
+from simulator.kernel.state import Prices, World
 from simulator.kernel.world import configure, engine_of, events_in, requests_of, words, world_of
 from simulator.traffic import Traffic
 

@@ -21,7 +21,8 @@ from simulator.kernel.cruise import LOOK, SLEEP, cruise
 from simulator.kernel.jit import inner, kernel, merged
 from simulator.kernel.land import land
 from simulator.kernel.leap import leap
-from simulator.kernel.records import NOBODY, ROUTE, SCHEDULE, WORLD_TYPE
+from simulator.kernel.records import NOBODY, ROUTE, SCHEDULE
+from simulator.kernel.state import WORLD_TYPE
 from simulator.kernel.step import begin, fly, give, launch, next_flight, price
 
 DONE, STALLED, OUT_OF_TABLE, BARREN, STOPPED, JOURNAL_FULL = 0, 1, 2, 3, 4, 5

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from simulator.kernel.jit import INTERPRETED
 from simulator.kernel.pricelist import KV_STEP, PriceList
-from simulator.kernel.records import PRICE_AT, Prices
+from simulator.kernel.state import PRICE_AT, Prices
 
 
 def prices_of(price_list: PriceList, max_num_seqs: int, max_model_len: int) -> Prices:

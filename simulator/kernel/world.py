@@ -32,9 +32,8 @@ from simulator.kernel.records import (
     TALLY,
     WAITING,
     Cache,
-    Prices,
-    World,
 )
+from simulator.kernel.state import Prices, World
 from simulator.traffic import Traffic
 
 

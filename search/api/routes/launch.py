@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from search import launch as launches
 from search import loadtest
-from search.api import models
 from search.api.access import require
 from search.api.errors import documented
+from search.api.models import Document
 from search.api.state import READABLE, Opened, StudyPath, answer
 from simulator.errors import InputError, unknown_name
 
@@ -27,7 +27,21 @@ SCRIPT: dict[int | str, dict[str, object]] = {
 REFUSED = documented(401, 403, 404, 409, 422, 429, 503)
 
 
-@router.get("/studies/{study}/trials/{number}/launch", response_model=models.Launches, responses=REFUSED)
+class Launchable(Document):
+    """An engine: the file that serves a trial on it, or why there is none."""
+
+    engine: str
+    file: str | None
+    refused: str | None
+
+
+class Launches(Document):
+    """The engines, by name."""
+
+    items: list[Launchable]
+
+
+@router.get("/studies/{study}/trials/{number}/launch", response_model=Launches, responses=REFUSED)
 def listed(study: StudyPath, number: Number, service: Opened) -> Response:
     """The engines that a trial can be served on, and for each that it cannot the knob that it cannot be told."""
     items = []
