@@ -67,7 +67,7 @@ def test_an_answer_that_fell_is_told_to_webhooks(
 def test_a_search_is_not_asked_of_a_service_this_way(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = str(write(tmp_path / "same.csv", 20.0))
     assert main(["--server", service.url, "drift", "sized", trace, "--search"]) == 2
-    assert capsys.readouterr().err.startswith("--search: True is not allowed; allowed: nothing with --server")
+    assert capsys.readouterr().err.startswith("--search: 'given' is not allowed; allowed: nothing with --server")
 
 
 @pytest.fixture(scope="module")

@@ -86,10 +86,18 @@ def test_a_server_is_measured_beside_what_was_expected_of_it(trial: Make) -> Non
             assert child.returncode is not None and len(fake.arrived) == 33, err.decode()
             return child.returncode, out.decode(), err.decode()
 
-    status, told, error = asyncio.run(run("--num-requests", "30"))
+    def in_time(*more: str) -> tuple[int, str, str]:
+        """Returns what a run said; one that the machine was too busy for is made again."""
+        for _ in range(3):
+            found = asyncio.run(run(*more))
+            if "the schedule was not kept" not in found[2]:
+                break
+        return found
+
+    status, told, error = in_time("--num-requests", "30")
     assert status == 0, error
     assert "expected TTFT: p50 1.98 s (+" in told and "p99 1.98 s (+" in told
-    status, told, error = asyncio.run(run("--num-requests", "30", "--json"))
+    status, told, error = in_time("--num-requests", "30", "--json")
     assert status == 0, error
     beside = json.loads(told)["expected"]["ttft_s"]["p99"]
     assert beside["relative_error"] == pytest.approx(beside["expected_s"] / beside["measured_s"] - 1)
