@@ -12,7 +12,7 @@ from typing import Any
 
 from db.sweep_rows import SweepCaseResult, SweepCaseRow
 from search.sweep.compare import Finding, compare
-from search.sweep.digests import CAUSES
+from search.sweep.digests import CAUSES, same_shapes
 from search.sweep.numbers import change
 from search.sweep.scenarios import measured
 from search.sweep.suite import Pinned, ScenarioCase, Tolerances
@@ -43,7 +43,7 @@ def _differing(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Ite
         one, other = old.get(name), new.get(name)
         if one is None or other is None:
             yield {"kind": kind, "what": name, "sentence": f"{kind}: {name} is {'new' if one is None else 'gone'}"}
-        elif one["digest"] != other["digest"]:
+        elif one["digest"] != other["digest"] and same_shapes(one, other):
             yield {"kind": kind, "what": name, "sentence": f"{kind}: {_told(kind, name, one, other)}"}
 
 
@@ -106,7 +106,7 @@ def _at_old_times(case: ScenarioCase, before: Case, now: Case) -> dict[str, Any]
     factors = {
         name: old[name]["mean_s"] / new[name]["mean_s"]
         for name in new
-        if name in old and old[name]["digest"] != new[name]["digest"] and new[name]["mean_s"]
+        if name in old and old[name]["digest"] != new[name]["digest"] and same_shapes(old[name], new[name]) and new[name]["mean_s"]
     }
     if not factors or set(old) != set(new):
         return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from db.sweep_rows import SweepCaseResult, SweepCaseRow
+from search.sweep.digests import same_shapes
 from search.sweep.numbers import better, beyond, change, noise
 from search.sweep.suite import Tolerances
 
@@ -81,7 +82,7 @@ def _operators(before: Case, now: Case, tolerances: Tolerances) -> Iterable[Find
     """Yields the operators whose times moved, whether or not an answer did."""
     old = before.digests.get("profile", {})
     for name, new in now.digests.get("profile", {}).items():
-        if name not in old or old[name]["digest"] == new["digest"]:
+        if name not in old or old[name]["digest"] == new["digest"] or not same_shapes(old[name], new):
             continue
         moved = change(old[name]["mean_s"], new["mean_s"])
         if abs(moved) > tolerances.operators:

@@ -1,7 +1,8 @@
 """Digests of what an answer rests on, by cause: code, profile, price, workload, engine, deployment, catalog, suite.
 
 Each entry is a mapping with `digest`, and beside it what makes a difference legible: the mean of an operator's times, an
-hour's dollars, the mean lengths of the traffic.
+hour's dollars, the mean lengths of the traffic. `asked` is the digest of the shapes that an operator was priced at: the
+times of other shapes are other times, and say nothing about the profile.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 
 from search.answers import versions
 from simulator import catalog
-from simulator.optime.operators import Operator
+from simulator.optime.operators import Floats, Ints, Operator
 from simulator.optime.provenance import Priced
 from simulator.run import Prepared
 from simulator.spec.deployment import Resolved
@@ -29,20 +31,30 @@ Digests = dict[str, dict[str, Any]]
 SIMULATOR, SEARCH = Path(catalog.__file__).parent, Path(__file__).parents[1]
 # What is told apart by name, and what no answer depends on.
 APART = ("kernel", "schedulers", "routers", "accuracy", "data")
-# What a whole iteration costs where one source prices it as a whole.
-TABLES = ("token_s", "sample_s", "decode_s", "prefill_s")
+# What a whole iteration costs where one source prices it as a whole: its tables, and what they are read by.
+KNOTS: Mapping[str, tuple[str, ...]] = {
+    "token_s": (),
+    "sample_s": (),
+    "decode_s": ("decode_batch", "decode_kv"),
+    "prefill_s": ("prefill_chunk", "prefill_kv"),
+}
 
 
 class Heard:
-    """Sees the times of every operator on their way into a price list: digest, sum and count by name."""
+    """Sees the times of every operator on their way into a price list: digests of shapes and times, sum and count by name."""
 
     def __init__(self) -> None:
+        self._asked: dict[str, Any] = {}
         self._states: dict[str, Any] = {}
         self.sums: dict[str, float] = {}
         self.points: dict[str, int] = {}
 
     def __call__(self, operator: Operator, priced: Priced) -> Priced:
         """Returns the times as they are."""
+        asked = self._asked.setdefault(operator.name, hashlib.sha256())
+        for field in fields(operator):
+            value = getattr(operator, field.name)
+            asked.update(np.ascontiguousarray(value).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
         state = self._states.setdefault(operator.name, hashlib.sha256())
         state.update(np.ascontiguousarray(priced.seconds, dtype=np.float64).tobytes())
         self.sums[operator.name] = self.sums.get(operator.name, 0.0) + float(priced.seconds.sum())
@@ -53,19 +65,33 @@ class Heard:
         """Returns the entry of each operator, and of the host's times; of whole iterations, that of each of their tables."""
         origins, prices = prepared.provenance.operators, prepared.price_list
         if not self._states:
-            return {name: _table(getattr(prices, name)) for name in TABLES}
+            return {name: _table(getattr(prices, name), [getattr(prices, knots) for knots in KNOTS[name]]) for name in KNOTS}
         found = {}
         for name, state in self._states.items():
             origin = origins.get(name)
             mean = self.sums[name] / max(self.points[name], 1)
-            found[name] = {"digest": state.hexdigest()[:16], "mean_s": mean, "source": origin.source if origin else None}
+            found[name] = {
+                "digest": state.hexdigest()[:16],
+                "asked": self._asked[name].hexdigest()[:16],
+                "mean_s": mean,
+                "source": origin.source if origin else None,
+            }
         found["host"] = _table(np.concatenate([prices.floor_s, prices.extra_s]))
         return found
 
 
-def _table(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
+def _table(seconds: Floats, knots: Sequence[Ints] = ()) -> dict[str, Any]:
     data = np.ascontiguousarray(seconds, dtype=np.float64)
-    return {"digest": hashlib.sha256(data.tobytes()).hexdigest()[:16], "mean_s": float(data.mean()) if data.size else 0.0}
+    return {
+        "digest": hashlib.sha256(data.tobytes()).hexdigest()[:16],
+        "asked": of_value([data.shape, *(each.tolist() for each in knots)]),
+        "mean_s": float(data.mean()) if data.size else 0.0,
+    }
+
+
+def same_shapes(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Returns whether two entries of an operator were priced at the same shapes, so that their times can be compared."""
+    return one.get("asked") is None or other.get("asked") is None or one["asked"] == other["asked"]
 
 
 def of_value(value: object) -> str:

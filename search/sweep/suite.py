@@ -17,6 +17,8 @@ from simulator.spec.base import Spec, read_yaml
 
 MOST_SEED = 2**31 - 1
 # Where a case names a file, by the field that holds its content.
+# All kinds of cases, in the order in which they run.
+GROUPS = ("prices", "scenarios", "searches", "engines", "accuracy")
 FILED = {"searches": "request", "scenarios": "scenario", "engines": "scenario"}
 CaseName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -120,18 +122,19 @@ class Suite(Spec):
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
         seen: set[str] = set()
-        for case in self.cases():
-            if case.name in seen:
-                raise InputError("name", case.name, "a name that no other case of the suite has")
-            seen.add(case.name)
+        for group in GROUPS:
+            for place, case in enumerate(getattr(self, group)):
+                if case.name in seen:
+                    raise InputError(f"{group}.{place}.name", case.name, "a name that no other case of the suite has")
+                seen.add(case.name)
         if not seen:
             raise InputError("suite", self.name, "at least one case: searches, scenarios, prices, engines or accuracy")
         return self
 
     def cases(self) -> Iterable[Pinned]:
         """Yields all cases in the order in which they run."""
-        for group in (self.prices, self.scenarios, self.searches, self.engines, self.accuracy):
-            yield from group
+        for group in GROUPS:
+            yield from getattr(self, group)
 
     def tolerances_of(self, case: Pinned) -> Tolerances:
         """Returns the case's own tolerances, else the suite's."""

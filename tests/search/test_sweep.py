@@ -194,6 +194,15 @@ def test_a_changed_scheduler_is_named(lab: Lab) -> None:
     assert "scheduler planted was edited" in case["why"] and "code" in kinds(case)
 
 
+def test_a_changed_knob_is_named_and_no_operator_that_it_asks_at_other_shapes(lab: Lab) -> None:
+    suite = lab.plain()
+    suite["scenarios"][1]["scenario"]["deployment"] |= {"max_num_batched_tokens": 512}
+    lab.write(suite)
+    case = by_name(lab.night(status=1))["drawn"]
+    assert "deployment: max_num_batched_tokens, 2048 to 512" in case["why"] and kinds(case) <= {"deployment", "suite"}
+    assert not [each for each in case["findings"] if each["kind"] == "operator"]
+
+
 def test_a_shifted_trace_is_named(lab: Lab) -> None:
     lab.trace(1.1)
     document = lab.night(status=1)
@@ -324,7 +333,7 @@ def test_the_files_tell_what_failed_and_why(lab: Lab, tmp_path: Path) -> None:
         ({"scenarios": [], "prices": []}, "suite: 'lab'"),
         ({"tolerances": {"speed": 1}}, "tolerances.speed (unknown field)"),
         ({"accuracy": [{"name": "a", "sets": ["nothing"]}]}, "accuracy.0.sets.0: 'nothing'"),
-        ({"prices": [{"name": "drawn", "book": "book.yaml"}]}, "name: 'drawn'"),
+        ({"prices": [{"name": "drawn", "book": "book.yaml"}]}, "scenarios.1.name: 'drawn'"),
         ({"prices": [{"name": "p", "book": "cloud-1999-01"}]}, "prices.0.book: 'cloud-1999-01'"),
         ({"searches": [{"name": "s", "request": "absent.yaml"}]}, "searches.0.request"),
     ],

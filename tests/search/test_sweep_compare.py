@@ -97,6 +97,15 @@ def test_an_operator_that_moved_is_a_finding_where_no_answer_did() -> None:
     assert [(each["kind"], each["what"]) for each in told] == [("operator", "qkv")]
 
 
+def test_times_of_other_shapes_are_not_compared() -> None:
+    one, same = {"digest": "a", "asked": "x", "mean_s": 1e-3}, {"digest": "c", "asked": "x", "mean_s": 2e-3}
+    others = {"digest": "d", "asked": "y", "mean_s": 2e-3}
+    before = case(digests={"profile": {"qkv": one}})
+    for entry, told in ((same, 1), ({**same, "asked": None}, 1), (others, 0)):
+        now = case(digests={"profile": {"qkv": entry}})
+        assert len(found(before, now)) == len(causes(before, now)) == told
+
+
 def test_causes_are_named_by_kind_the_likelier_first() -> None:
     old = {
         "code": {"kernel": {"digest": "1"}, "package numba": {"digest": "0.68.0"}},
