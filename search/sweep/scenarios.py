@@ -9,8 +9,9 @@ from search import answers
 from search.capacity import traffic_for
 from search.fidelity import ANSWER, MINIMUM_REQUESTS
 from search.sweep import digests
-from search.sweep.numbers import Kind, exact, of_interval, of_samples
+from search.sweep.numbers import Kind, exact, of_interval, of_samples, seeded
 from search.sweep.suite import ScenarioCase
+from simulator.draw import draw
 from simulator.errors import Infeasible
 from simulator.optime.chain import Through
 from simulator.run import Prepared
@@ -26,6 +27,8 @@ PLAIN: dict[str, Kind] = {
     "usd_per_million_output_tokens": "cost",
     "kv_blocks": "memory",
 }
+# What follows from the deployment alone.
+SEEDLESS = ("usd_per_hour", "kv_blocks")
 
 
 def run(case: ScenarioCase, shift: int) -> SweepCaseResult:
@@ -65,8 +68,12 @@ def measured(case: ScenarioCase, shift: int, through: Through | None = None) -> 
     for name, kind in PLAIN.items():
         samples = [document[name] for document in documents]
         if None not in samples:
-            numbers[name] = of_samples(kind, samples)
-    return numbers | _of_traffic(drawn), prepared, drawn
+            numbers[name] = exact(kind, samples[0]) if name in SEEDLESS else of_samples(kind, samples)
+    numbers |= _of_traffic(drawn)
+    workload = case.scenario.workload
+    if len(drawn) == 1 and not _is_fixed(drawn[0], draw(workload, None, drawn[0].seed + 1), prepared):
+        numbers = {name: number if name in SEEDLESS else seeded(number) for name, number in numbers.items()}
+    return numbers, prepared, drawn
 
 
 def _capacity(scenario: Scenario, prepared: Prepared) -> tuple[Numbers, Prepared, list[Traffic]]:
@@ -85,8 +92,20 @@ def _capacity(scenario: Scenario, prepared: Prepared) -> tuple[Numbers, Prepared
     numbers["kv_blocks"] = exact("memory", float(at_safe["kv_blocks"]))
     workload = scenario.workload
     count = ANSWER.count(1) if workload.num_requests is None else workload.num_requests
-    drawn = [traffic_for(workload, min(count, MINIMUM_REQUESTS), workload.seed)]
-    return numbers | _of_traffic(drawn), prepared, drawn
+    drawn, other = (traffic_for(workload, min(count, MINIMUM_REQUESTS), workload.seed + further) for further in (0, 1))
+    of_traffic = _of_traffic([drawn])
+    if not _is_fixed(drawn, other, prepared):
+        of_traffic = {name: seeded(number) for name, number in of_traffic.items()}
+    return numbers | of_traffic, prepared, [drawn]
+
+
+def _is_fixed(one: Traffic, other: Traffic, prepared: Prepared) -> bool:
+    """Returns whether the same requests come to the same engine whatever the seed, as those of a trace that is replayed do.
+
+    What one seed says of other traffic tells nothing about what another would say.
+    """
+    same = digests.of_traffic([one]) == digests.of_traffic([other])
+    return same and one.content is None and prepared.deployment.replicas == 1
 
 
 def _of_traffic(drawn: list[Traffic]) -> Numbers:

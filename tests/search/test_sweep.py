@@ -298,6 +298,23 @@ def test_ten_clean_nights_with_other_seeds_raise_no_alarm(lab: Lab) -> None:
     assert len({json.dumps(by_name(each)["drawn"]["numbers"]) for each in found}) == 10, "the seeds were others"
 
 
+def test_what_one_seed_says_is_not_held_against_other_seeds(fresh: Lab) -> None:
+    suite = fresh.plain()
+    drawn = suite["scenarios"][1]["scenario"]
+    resampled = {**drawn, "workload": {"trace": "trace.csv"}}
+    suite["scenarios"] = [
+        {"name": "one seed", "seeds": [0], "scenario": drawn},
+        {"name": "resampled", "ask": "capacity", "seeds": [0], "scenario": resampled},
+    ]
+    fresh.write(suite)
+    fresh.night(status=0)
+    fresh.approve()
+    for shift in ("1", "2", "3"):
+        assert fresh.night("--seed-shift", shift, status=0)["summary"]["changed"] == []
+    fresh.trace(1.1)
+    assert fresh.night(status=1)["summary"]["changed"] == ["resampled"]
+
+
 def test_with_other_seeds_a_large_change_is_still_seen(lab: Lab) -> None:
     lab.operators(4.0)
     case = by_name(lab.night("--seed-shift", "5", status=1))["limit"]
