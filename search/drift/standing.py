@@ -123,14 +123,22 @@ def _stored(trial: TrialRow, point: TrialPoint) -> Stored:
 
 
 def _brink(loads: tuple[Load, ...], limit: Limit) -> Iterator[str]:
-    """Yields which loads lie inside of the interval of the fleet's capacity, where another sample may say otherwise."""
+    """Yields of which fleets, those that run and those that are needed, a load is not clearly below the capacity."""
+    if limit.capacity_rps is None:
+        return
     for load in loads:
-        if limit.capacity_rps is not None:
-            times = load.replicas / limit.replicas
+        for replicas in dict.fromkeys((load.replicas, load.needed)):
+            if replicas is None:
+                continue
+            times = replicas / limit.replicas
             low, high = times * limit.capacity_rps.low, times * limit.capacity_rps.high
+            lies = f"{digits(load.rate_rps)} req/s of the {load.name} lie"
+            fleet = f"{replicas} replica{'s' if replicas > 1 else ''}"
+            whose = f"the interval of the capacity of {fleet}, {digits(low)} to {digits(high)} req/s"
             if low <= load.rate_rps <= high:
-                inside = f"inside the interval of the fleet's capacity, {digits(low)} to {digits(high)} req/s"
-                yield f"{digits(load.rate_rps)} req/s of the {load.name} lie {inside}: another sample may say otherwise"
+                yield f"{lies} inside {whose}: another sample may say otherwise"
+            elif load.rate_rps > high and (load.kept or replicas != load.replicas):
+                yield f"{lies} above {whose}: the SLO is kept for these requests, and may not be for longer"
 
 
 def _verdict(loads: tuple[Load, ...]) -> str:

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.drift.compare import compare
+from search.drift.document import Interval, Limit, Load
 from search.drift.fleet import fewest
 from search.drift.measures import numbers
 from search.drift.report import drifted
+from search.drift.standing import _brink
 from search.drift.traffic import Side, of_trace
 from simulator.draw import draw
 from simulator.spec.workload import Workload
@@ -178,3 +180,21 @@ def test_the_fewest_replicas_are_found_from_any_guess(needed: int, guess: int, m
     found = fewest(ask, guess, most)
     assert found == (needed if needed <= most else None)
     assert max(asked) <= most and len(asked) < 40
+
+
+@pytest.mark.parametrize(
+    ("rate", "kept", "needed", "told"),
+    [
+        (18.0, True, 2, []),
+        (20.0, True, 2, ["inside the interval of the capacity of 2 replicas, 19.0 to 21.0 req/s: another sample may say otherwise"]),
+        (22.0, True, 2, ["above the interval of the capacity of 2 replicas, 19.0 to 21.0 req/s: the SLO is kept for these requests"]),
+        (32.0, False, 3, ["above the interval of the capacity of 3 replicas, 28.5 to 31.5 req/s"]),
+        (27.0, False, 3, []),
+        (90.0, False, None, []),
+    ],
+)
+def test_a_load_that_is_not_clearly_below_a_capacity_is_told(rate: float, kept: bool, needed: int | None, told: list[str]) -> None:
+    load = Load("trace", rate, 2, 100, "", kept, (), False, {}, needed, None, None)
+    limit = Limit(1, Interval(10.0, 9.5, 10.5), 0.95, "ttft_p99_s", None, None)
+    said = list(_brink((load,), limit))
+    assert len(said) == len(told) and all(words in line for words, line in zip(told, said, strict=True))
