@@ -127,4 +127,5 @@ def _count(number: int, noun: str) -> str:
 def trials_line(study: StudyRow, points: Sequence[TrialPoint]) -> str:
     """Returns which trials the rows are of, in their order: a rank is not the number that other commands take."""
     numbers = ", ".join(str(found.trial.number) for found in points)
-    return f"the rows, from the first, are trials {numbers} (as in: trimtab launch {study.id} TRIAL)"
+    rows = f"the rows, from the first, are trials {numbers}" if len(points) > 1 else f"the row is trial {numbers}"
+    return f"{rows} (as in: trimtab launch {study.id} TRIAL)"

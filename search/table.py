@@ -121,8 +121,8 @@ def best_of_each(points: Sequence[TrialPoint], objective: str) -> list[TrialPoin
 
 
 def _how_many(study: StudyRow, ranked: Sequence[TrialPoint], points: Sequence[TrialPoint]) -> str:
-    count = f"{len(ranked)} deployment{'s' if len(ranked) > 1 else ''}"
-    deployments = f"{count}, each at its best point of the frontier in {study.request['objectives'][0]}"
+    count = f"{len(ranked)} deployments, each" if len(ranked) > 1 else "1 deployment,"
+    deployments = f"{count} at its best point of the frontier in {study.request['objectives'][0]}"
     if len(points) == len(ranked):
         return deployments
     return f"{deployments}; the frontier has {len(points)} operating points: trimtab frontier {study.id} --all"
@@ -166,6 +166,8 @@ def _knob(name: str, value: object) -> str:
     if isinstance(value, bool):
         return f"{TITLES.get(name, name)} {'on' if value else 'off'}"
     short = name.partition(".")[2] or name
+    if (name, value) == ("quantization", "none"):
+        return "weights as published"
     return LABELS[name].format(value) if name in LABELS else f"{short}={value}"
 
 

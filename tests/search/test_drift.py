@@ -186,8 +186,8 @@ def test_the_fewest_replicas_are_found_from_any_guess(needed: int, guess: int, m
     ("rate", "kept", "needed", "told"),
     [
         (18.0, True, 2, []),
-        (20.0, True, 2, ["inside the interval of the capacity of 2 replicas, 19.0 to 21.0 req/s: another sample may say otherwise"]),
-        (22.0, True, 2, ["above the interval of the capacity of 2 replicas, 19.0 to 21.0 req/s: the SLO is kept for these requests"]),
+        (20.0, True, 2, ["inside the interval of the capacity of 2 replicas, 19.0 to 21.0 req/s: another sample"]),
+        (22.0, True, 2, ["above the interval of the capacity of 2 replicas, 19.0 to 21.0 req/s: the SLO is kept"]),
         (32.0, False, 3, ["above the interval of the capacity of 3 replicas, 28.5 to 31.5 req/s"]),
         (27.0, False, 3, []),
         (90.0, False, None, []),

@@ -106,6 +106,11 @@ def test_rows_tell_their_trials_which_other_commands_take(study: Make, trial: Ma
     assert f"the rows, from the first, are trials 7, 3, 7 (as in: trimtab launch {row.id} TRIAL)\n" in text
 
 
+def test_a_frontier_of_one_is_told_in_the_singular(study: Make, trial: Make, point: Make) -> None:
+    text = frontier(study(), [point(trial(4))])
+    assert "the row is trial 4 (as in" in text and "1 deployment, at its best point" in text
+
+
 def test_ties_are_marked_and_a_winner_alone_is_not(study: Make, trial: Make, point: Make) -> None:
     trials = [trial(0), trial(1)]
     tied = frontier(study(), [point(trials[0], 1, tied=True), point(trials[1], 2, usd=0.71, tied=True)])
