@@ -100,7 +100,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def knobs(deployment: Mapping[str, Any], names: Sequence[str]) -> str:
     """Returns the named knobs with their values on one line."""
-    return " · ".join(knob(name, deployment[name]) for name in names if name in deployment)
+    return " · ".join(knob(name, deployment[name]) for name in names if deployment.get(name) != {} and name in deployment)
 
 
 def instances(bill: Mapping[str, Any]) -> str:
