@@ -23,7 +23,7 @@ from deploy.platforms import names as platform_names
 from search import checking
 from simulator import label
 from simulator.errors import MISSING, Infeasible, InputError
-from simulator.expected.words import NOT_VALIDATED
+from simulator.expected.words import NOT_VALIDATED, NOT_WORKED_OUT
 from simulator.spec.deployment import Resolved
 
 SHOWN_S = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
@@ -267,7 +267,8 @@ def told(row: StudyRow, trial: TrialRow, points: Sequence[TrialPoint], deploymen
         yield f"{_INDENT}{line}"
     for name, value in best.point.objectives.items():
         yield f"{_INDENT}objective {name}: {'none' if value is None else f'{value:.4g}'}"
-    yield (best.expected_error or {}).get("text") or f"expected error: {NOT_VALIDATED}"
+    error = best.expected_error
+    yield (error or {}).get("text") or f"expected error: {NOT_WORKED_OUT if error is None else NOT_VALIDATED}"
 
 
 def best_of(points: Sequence[TrialPoint]) -> TrialPoint:

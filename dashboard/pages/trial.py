@@ -26,6 +26,7 @@ from db.rows import StudyRow, TrialRow
 from db.session import Store
 from simulator import catalog
 from simulator.errors import InputError
+from simulator.expected.words import NOT_WORKED_OUT
 from simulator.spec.slo import TERMS
 
 TITLE, PATH, NAV = "Trial", "/studies/{study}/trials/{trial}", 0
@@ -127,7 +128,7 @@ def _objectives(trial: TrialRow) -> list[tuple[Any, float | None]]:
 def _error(trial: TrialRow) -> str:
     stored = trial.provenance.get("expected_errors") or []
     if not stored:
-        return "Its expected error was not worked out, as for every trial that is not published."
+        return f"Its expected error was {NOT_WORKED_OUT}."
     return str(stored[-1]["expected_error"].get("text") or "Expected error: not validated")
 
 

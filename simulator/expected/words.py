@@ -10,6 +10,7 @@ from simulator.expected.nearest import Measured
 from simulator.expected.propagate import Factors, Range
 
 NOT_VALIDATED = "not validated"
+NOT_WORKED_OUT = "not worked out, as for every trial that is not on the frontier"
 TITLES = {"ttft": "TTFT", "tpot": "TPOT", "capacity": "capacity"}
 # Beyond tenfold a range says no more than that the load is beyond what such times can serve.
 MOST = 9.0
