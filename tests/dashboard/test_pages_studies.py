@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from dashboard.trials_section import columns_of, shown_of
 from tests.api.asking import Service
 from tests.dashboard.browsing import browser, drawn, until, visit
+from tests.dashboard.conftest import SLO
 from tests.dashboard.storing import keep
 
 if TYPE_CHECKING:
@@ -60,12 +62,13 @@ def test_a_tighter_slo_moves_the_frontier_and_the_address(address: str, visit: C
     for _ in range(8):
         handle.press("ArrowLeft")
     until(page, "document.querySelector('#study-told').innerText.startsWith('From the stored curves')")
-    assert page.inner_text("#study-told") != before
-    until(page, "location.search.includes('slo.')")
-    # Each press has an answer; the last one stays.
-    page.wait_for_load_state("networkidle")
-    again = visit(page.url, "#study-told")
-    assert again.inner_text("#study-told") == page.inner_text("#study-told")
+    # Each press has an answer, one after the other; the last one stays. The handle stands at doublings of the limit.
+    moved = float(handle.get_attribute("aria-valuenow") or 0)
+    asked = "([...new URLSearchParams(location.search)].find(([name]) => name.startsWith('slo.')) ?? ['slo.', 0])"
+    until(page, f"(([name, limit]) => Math.abs(limit / ({json.dumps(SLO)}[name.slice(4)] * 2 ** {moved}) - 1) < 0.01)({asked})")
+    told = visit(page.url, "#study-told").inner_text("#study-told")
+    assert told != before
+    until(page, f"document.querySelector('#study-told').innerText === {json.dumps(told)}")
 
 
 def test_the_address_chooses_axes_and_colour(address: str, visit: Callable[..., Page]) -> None:
